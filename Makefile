@@ -1,0 +1,177 @@
+# wahookd: build, test, run. `make help` lists the targets; the two that matter are `make run` and `make test`.
+VERSION   := 0.1.0
+BUILD     ?= build
+PREFIX    ?= /usr
+DESTDIR   ?=
+CC        ?= gcc
+OPT       ?= -O2
+PKG       := libuv yajl libcurl openssl libsodium sqlite3 zlib
+
+# The house, floor by floor: a folder may use the floors below its own, never its neighbours (see README, "Internals").
+L0 := base
+L1 := log shm
+L2 := loop proc metrics config
+L3 := http directory intake spool outbound limiter crypto
+L4 := webhook dispatch admin
+L5 := supervisor
+FOLDERS := $(L5) $(L4) $(L3) $(L2) $(L1) $(L0)
+
+# Folders whose files exist; libraries from the top floor down, which is the order a linker wants.
+libs_of = $(foreach f,$(1),$(BUILD)/lib/lib$(f).a)
+below_L2         := $(L1) $(L0)
+below_L3         := $(L2) $(L1) $(L0)
+below_L4         := $(L3) $(L2) $(L1) $(L0)
+below_L5         := $(L4) $(L3) $(L2) $(L1) $(L0)
+level_of = $(if $(filter $(1),$(L0)),L0,$(if $(filter $(1),$(L1)),L1,$(if $(filter $(1),$(L2)),L2,$(if $(filter $(1),$(L3)),L3,$(if $(filter $(1),$(L4)),L4,L5)))))
+below_L0 :=
+below_L1 := $(L0)
+below    = $(below_$(call level_of,$(1)))
+
+WARN     := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wcast-qual -Wconversion -Wno-sign-conversion \
+            -Wformat=2 -Wvla -Wpointer-arith
+CPPFLAGS += -D_GNU_SOURCE -DWAHOOK_VERSION='"$(VERSION)"' -Iinclude -Isrc -I$(BUILD)/gen
+CFLAGS   += -std=c11 $(OPT) -g -fno-strict-aliasing -fstack-protector-strong -pthread $(WARN) $(if $(WERROR),-Werror) $(SAN)
+LDFLAGS  += -pthread $(SAN) -Wl,-z,relro,-z,now
+
+include vendor/llhttp.mk
+PKG_CFLAGS := $(shell pkg-config --cflags $(PKG) 2>/dev/null)
+PKG_LIBS   := $(shell pkg-config --libs $(PKG) 2>/dev/null)
+
+BINARIES := $(BUILD)/wahookd $(BUILD)/wahookctl $(BUILD)/wahook-sandbox
+
+.PHONY: all help run test unit system fuzz fuzz-long lint format asan ubsan tsan install clean deps deps-test
+.DEFAULT_GOAL := all
+all: $(BINARIES)
+
+help:
+	@printf '%s\n' 'make run      install what is missing, build, start wahookd and a sandbox to talk to' \
+	  'make test     install what is missing, build, run every test' \
+	  'make          build build/wahookd, build/wahookctl, build/wahook-sandbox' \
+	  'make unit F=http       unit tests (of one folder)' 'make system K=webhook  system tests (that match)' \
+	  'make fuzz     replay the fuzz corpus    make fuzz-long T=600   fuzz every target for T seconds' \
+	  'make lint     house rules, formatting, man pages   make format' \
+	  'make asan ubsan tsan   unit and system tests under a sanitizer' \
+	  'make install DESTDIR= PREFIX=/usr' 'make clean'
+
+run: deps
+	@$(MAKE) --no-print-directory all
+	@exec etc/run-demo $(BUILD)
+
+test: deps-test
+	@test/run-all $(BUILD)
+
+deps:
+	@vendor/install-packages run
+deps-test:
+	@vendor/install-packages run test
+
+# ---------------------------------------------------------------- objects and libraries
+
+sources = $(sort $(wildcard src/$(1)/*.c))
+objects = $(patsubst src/%.c,$(BUILD)/obj/%.o,$(call sources,$(1)))
+
+$(BUILD)/obj/%.o: src/%.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(PKG_CFLAGS) $(LLHTTP_CFLAGS) -MMD -MP -c $< -o $@
+
+define folder_rule
+$(BUILD)/lib/lib$(1).a: $(call objects,$(1))
+	@mkdir -p $$(@D)
+	@rm -f $$@
+	@ar rcs $$@ $$^
+endef
+$(foreach f,$(FOLDERS),$(eval $(call folder_rule,$(f))))
+
+ALL_LIBS := $(call libs_of,$(FOLDERS))
+link = $(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(1) -Wl,--start-group $(2) -Wl,--end-group $(LLHTTP_LIB) $(PKG_LIBS) -lm -ldl
+
+$(BUILD)/wahookd: $(BUILD)/obj/main.o $(ALL_LIBS) $(LLHTTP_LIB)
+	$(call link,$(BUILD)/obj/main.o,$(ALL_LIBS))
+
+TOOL_SANDBOX := $(call objects,tools/sandbox)
+TOOL_CTL     := $(call objects,tools/ctl)
+$(BUILD)/wahook-sandbox: $(TOOL_SANDBOX) $(ALL_LIBS) $(LLHTTP_LIB)
+	$(call link,$(TOOL_SANDBOX),$(ALL_LIBS))
+$(BUILD)/wahookctl: $(TOOL_CTL) $(ALL_LIBS) $(LLHTTP_LIB)
+	$(call link,$(TOOL_CTL),$(ALL_LIBS))
+
+# Pages that are compiled in (with .incbin): the object depends on them.
+$(BUILD)/obj/tools/sandbox/%.o: $(wildcard src/tools/sandbox/*.html)
+
+# ---------------------------------------------------------------- unit tests: linked with the floors below only
+
+UNIT_SRC := $(sort $(wildcard test/unit/$(if $(F),$(F),*)/test_*.c))
+UNIT_BIN := $(patsubst test/unit/%.c,$(BUILD)/unit/%,$(UNIT_SRC))
+
+define unit_rule
+$(BUILD)/unit/$(1)/%: test/unit/$(1)/%.c $(call libs_of,$(1) $(call below,$(1))) $(LLHTTP_LIB)
+	@mkdir -p $$(@D)
+	$(CC) $(CPPFLAGS) -Isrc/$(1) -Itest/unit $(CFLAGS) -Wno-missing-prototypes $(PKG_CFLAGS) $(LLHTTP_CFLAGS) -MMD -MP $(LDFLAGS) -o $$@ $$< \
+	  -Wl,--start-group $(call libs_of,$(1) $(call below,$(1))) -Wl,--end-group $(LLHTTP_LIB) -lcmocka $(PKG_LIBS) -lm -ldl
+endef
+$(foreach f,$(FOLDERS),$(eval $(call unit_rule,$(f))))
+
+unit: $(UNIT_BIN)
+	@test/run-unit $(UNIT_BIN)
+
+system: all
+	WAHOOK_BUILD=$(abspath $(BUILD)) /usr/bin/python3 -m pytest -q test/system $(if $(K),-k '$(K)')
+
+# ---------------------------------------------------------------- fuzzing: one target per file, corpus beside it
+
+FUZZ_SRC := $(sort $(wildcard test/fuzz/fuzz_*.c))
+FUZZ_REPLAY := $(patsubst test/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_SRC))
+
+# Replay: the same targets with a plain main() that feeds them the corpus, in the ordinary build.
+$(BUILD)/fuzz/%: test/fuzz/%.c test/fuzz/replay.c $(ALL_LIBS) $(LLHTTP_LIB)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -Wno-missing-prototypes $(PKG_CFLAGS) $(LLHTTP_CFLAGS) $(LDFLAGS) -o $@ $< test/fuzz/replay.c \
+	  -Wl,--start-group $(ALL_LIBS) -Wl,--end-group $(LLHTTP_LIB) $(PKG_LIBS) -lm -ldl
+
+fuzz: $(FUZZ_REPLAY)
+	@for t in $(FUZZ_REPLAY); do $$t test/fuzz/corpus/$$(basename $$t | sed s/^fuzz_//) || exit 1; done
+
+FUZZ_LIBFUZZER := $(patsubst test/fuzz/%.c,$(BUILD)/libfuzzer/%,$(FUZZ_SRC))
+$(BUILD)/libfuzzer/%: test/fuzz/%.c $(ALL_LIBS) $(LLHTTP_LIB)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -fsanitize=fuzzer -Wno-missing-prototypes $(PKG_CFLAGS) $(LLHTTP_CFLAGS) $(LDFLAGS) -o $@ $< \
+	  -Wl,--start-group $(ALL_LIBS) -Wl,--end-group $(LLHTTP_LIB) $(PKG_LIBS) -lm -ldl
+fuzz-bins: $(FUZZ_LIBFUZZER)
+fuzz-long:
+	$(MAKE) BUILD=build-fuzz CC=clang OPT=-O1 SAN='-fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=undefined' fuzz-bins
+	test/fuzz/run-long build-fuzz $(if $(T),$(T),60)
+
+# ---------------------------------------------------------------- sanitizers
+
+asan:
+	WAHOOK_SAN=asan test/run-all build-asan SAN='-fsanitize=address -fno-omit-frame-pointer' OPT=-O1
+ubsan:
+	WAHOOK_SAN=ubsan test/run-all build-ubsan SAN='-fsanitize=undefined -fno-sanitize-recover=all' OPT=-O1
+tsan:
+	WAHOOK_SAN=tsan test/run-all build-tsan SAN='-fsanitize=thread' OPT=-O1
+
+# ---------------------------------------------------------------- house rules
+
+lint:
+	@test/lint
+
+format:
+	clang-format -i $$(git ls-files '*.c' '*.h')
+
+# ---------------------------------------------------------------- install
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/etc/wahookd $(DESTDIR)/lib/systemd/system \
+	  $(DESTDIR)$(PREFIX)/share/man/man8 $(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 755 $(BUILD)/wahookd $(DESTDIR)$(PREFIX)/sbin/wahookd
+	install -m 755 $(BUILD)/wahookctl $(BUILD)/wahook-sandbox $(DESTDIR)$(PREFIX)/bin/
+	test -e $(DESTDIR)/etc/wahookd/wahookd.conf || install -m 640 etc/wahookd.conf $(DESTDIR)/etc/wahookd/wahookd.conf
+	install -m 644 etc/wahookd.service $(DESTDIR)/lib/systemd/system/wahookd.service
+	install -m 644 man/wahookd.8 $(DESTDIR)$(PREFIX)/share/man/man8/
+	install -m 644 man/wahookd.conf.5 $(DESTDIR)$(PREFIX)/share/man/man5/
+	install -m 644 man/wahookctl.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+
+clean:
+	rm -rf build build-asan build-ubsan build-tsan build-fuzz
+
+-include $(shell find $(BUILD)/obj $(BUILD)/unit -name '*.d' 2>/dev/null)
