@@ -1,0 +1,107 @@
+// Shared memory of one wahookd: a block per process (counters, heartbeat, stage), the broadcast area, and a region for the limiter.
+// The master makes it (memfd), children inherit the descriptor. Nothing secret is kept in it.
+#ifndef WAHOOK_SHM_H
+#define WAHOOK_SHM_H
+
+#include <stdatomic.h>
+#include <sys/types.h>
+
+#include "wahook/base.h"
+
+#define SHM_COUNTERS   256  // counters and gauges per process
+#define SHM_HISTOGRAMS 16   // histograms per process
+#define SHM_BUCKETS    256  // buckets per histogram
+#define SHM_RING       1024 // invalidations kept for processes that lag behind
+#define SHM_KEY_MAX    96   // bytes of an invalidation's key
+#define SHM_PANIC_MAX  200
+
+enum shm_role { SHM_ROLE_NONE, SHM_ROLE_MASTER, SHM_ROLE_WORKER, SHM_ROLE_DISPATCHER };
+enum shm_state { SHM_EMPTY, SHM_STARTING, SHM_READY, SHM_DRAINING, SHM_DEAD, SHM_BACKOFF };
+const char *shm_role_name(enum shm_role role);
+const char *shm_state_name(enum shm_state state);
+
+// One process' block. Only that process writes counters (relaxed atomics, single writer); the master writes identity and state.
+// Counters live on when the block is given to a successor, so sums never go backwards; gauges (see metrics) are zeroed then.
+struct shm_slot {
+  _Alignas(64) _Atomic uint32_t role; // enum shm_role
+  _Atomic uint32_t state;             // enum shm_state
+  _Atomic uint32_t ordinal;           // worker 0, 1, ...
+  _Atomic uint32_t generation;
+  _Atomic int32_t pid;
+  _Atomic int64_t started_us;   // monotonic
+  _Atomic int64_t heartbeat_us; // monotonic, written about four times a second by its loop
+  _Atomic uint32_t restarts;    // successors in this block after a crash
+  char stage[32];               // what it was doing ("webhook.signature"), for the obituary; torn reads are harmless
+  char request[40];             // request id or job id it was doing it for
+  char panic[SHM_PANIC_MAX];    // text of die()
+  _Alignas(64) _Atomic uint64_t counters[SHM_COUNTERS];
+  _Alignas(64) _Atomic uint64_t histograms[SHM_HISTOGRAMS][SHM_BUCKETS];
+};
+
+// What one process tells all: read on every turn of a loop, so it is a few cache lines.
+struct shm_broadcast {
+  _Alignas(64) _Atomic uint64_t cache_epoch; // grows: everybody clears the business cache
+  _Atomic uint64_t warmup_epoch;             // grows: everybody warms up
+  _Atomic uint64_t ring_head;                // invalidations published so far
+  _Atomic uint64_t reopen_epoch;             // grows: everybody reopens the logs
+  _Atomic uint32_t intake_refused;           // workers that cannot write their journal now (disk full, I/O error)
+  _Atomic uint32_t dispatcher_idle;          // 1: the dispatcher sleeps and wants a wake-up for new events
+  _Atomic int64_t directory_failed_us;       // monotonic time of the store's last failure, 0 = none since its last success
+  _Atomic int64_t directory_ok_us;           // monotonic time of the store's last success
+  _Atomic uint64_t backlog;                  // jobs that wait, as the dispatcher counts them
+  _Alignas(64) struct {
+    _Atomic uint64_t sequence; // ring position + 1 once the entry is whole
+    char key[SHM_KEY_MAX];
+  } ring[SHM_RING];
+};
+
+struct shm {
+  uint32_t magic;
+  int fd;
+  size_t size;
+  unsigned slot_count;
+  struct shm_slot *slots;
+  struct shm_broadcast *broadcast;
+  void *limiter; // limiter_bytes, zeroed at creation, cache-line aligned
+  size_t limiter_bytes;
+  int64_t *created_us; // monotonic time of creation
+};
+
+// Makes the segment; descriptor with close-on-exec set (spawn passes it on). Master only.
+enum err shm_create(struct shm *shm, unsigned slot_count, size_t limiter_bytes, struct why *why) MUST_CHECK;
+// Maps an inherited segment; ERR_VERSION when another build laid it out differently.
+enum err shm_attach(struct shm *shm, int fd, struct why *why) MUST_CHECK;
+void shm_detach(struct shm *shm);
+
+static inline void shm_count(struct shm_slot *slot, unsigned counter, uint64_t n) {
+  _Atomic uint64_t *c = &slot->counters[counter];
+  atomic_store_explicit(c, atomic_load_explicit(c, memory_order_relaxed) + n, memory_order_relaxed);
+}
+static inline void shm_gauge(struct shm_slot *slot, unsigned counter, uint64_t value) {
+  atomic_store_explicit(&slot->counters[counter], value, memory_order_relaxed);
+}
+// The last thing the process was at; `stage` must be a string literal of at most 31 bytes.
+void shm_stage(struct shm_slot *slot, const char *stage, const char *request);
+// Routes die()'s text into the slot.
+void shm_catch_panic(struct shm_slot *slot);
+
+// Broadcast, writer's side.
+void shm_clear_caches(struct shm *shm);
+void shm_warm_caches(struct shm *shm);
+// Publishes one key ("phone:123" or a glob "phone:12*"); ERR_TOO_LARGE beyond SHM_KEY_MAX-1 bytes.
+enum err shm_invalidate(struct shm *shm, struct span key) MUST_CHECK;
+
+// Reader's side: a position per process. Calls on_key for each new invalidation, on_clear when the epoch grew or the ring was lapped,
+// on_warm when a warm-up was asked for. Costs three loads when nothing is new.
+struct shm_reader {
+  uint64_t cache_epoch, warmup_epoch, ring_tail;
+};
+void shm_reader_start(struct shm_reader *reader, const struct shm *shm);
+struct shm_events {
+  void (*on_clear)(void *ctx);
+  void (*on_warm)(void *ctx);
+  void (*on_key)(void *ctx, struct span key);
+};
+void shm_reader_poll(struct shm_reader *reader, const struct shm *shm, const struct shm_events *events, void *ctx);
+
+#endif
