@@ -1,0 +1,96 @@
+// The directory: whose phone number is this? A cache before a store; the store is SQLite, or RAM for tests.
+#ifndef WAHOOK_DIRECTORY_H
+#define WAHOOK_DIRECTORY_H
+
+#include "wahook/loop.h"
+#include "wahook/metrics.h"
+
+// A business as the `businesses` documents have it. Texts are "" when absent. The access token is as stored (encrypted).
+#define BUSINESS_PHONES_MAX 32
+struct business {
+  char *id, *name, *sub_domain, *waba_id;
+  char *phone_number_ids[BUSINESS_PHONES_MAX];
+  unsigned phone_count;
+  char *access_token, *refresh_token;
+  int64_t token_expires_ms; // since 1970, 0: unknown
+  bool whatsapp_enabled, is_active;
+  int64_t created_ms;
+  // Optional, beside the old documents' fields: per-business overrides, "" = the deployment's.
+  char *verify_token;
+  char *responder_type, *responder_url, *responder_key, *responder_model, *responder_prompt;
+};
+struct business *business_new(void);
+struct business *business_copy(const struct business *b);
+void business_free(struct business *b); // wipes the tokens
+// JSON shaped like the `businesses` documents (whatsappPhoneNumberIds, whatsappAccessToken, ...; responder as an object; verifyToken).
+// Lenient: dates as text, number or {"$date": ...}; _id as text or {"$oid": ...}; phone ids as text or number.
+enum err business_from_json(const struct json *document, struct business **out, struct why *why) MUST_CHECK;
+void business_to_json(const struct business *b, struct json_writer *w, const char *key); // an object
+// A phone number id: 1 to 32 characters of [0-9A-Za-z_-].
+bool business_phone_id_valid(struct span phone_number_id);
+
+enum directory_key { DIRECTORY_PHONE, DIRECTORY_SUBDOMAIN, DIRECTORY_WABA };
+
+enum directory_answer {
+  DIRECTORY_FOUND,   // here it is
+  DIRECTORY_UNKNOWN, // the store says that there is no such (active, enabled) business
+  DIRECTORY_LATER,   // the store cannot be asked now: not known yet
+  DIRECTORY_PENDING, // (directory_get only) the cache does not know; ask with directory_find
+};
+
+struct directory;
+struct directory_options {
+  struct loop *loop;
+  struct shm *shm;       // broadcasts and the store's health; may be NULL in tools
+  struct shm_slot *slot; // counters; may be NULL in tools
+  const char *store_uri; // "sqlite:/path", "ram:"
+  int64_t cache_ttl_ms, negative_ttl_ms, stale_max_ms;
+  size_t cache_size;
+  const char *default_phone_number_id, *default_token; // business "default" without a store; NULL or "" for none. Its token is plain text.
+};
+// Opens lazily: a store that is down does not fail the start.
+enum err directory_open(const struct directory_options *options, struct directory **out, struct why *why) MUST_CHECK;
+void directory_close(struct directory *directory); // pending finds are answered LATER first
+
+// From the cache alone, no waiting: FOUND (valid until the loop's next turn), UNKNOWN, or PENDING. With `refresh`, an absent or expired
+// entry starts one flight, so that a later look-up knows. Counts a hit or a miss, logs "Cache HIT"/"Cache MISS" at debug.
+enum directory_answer directory_get(struct directory *directory, enum directory_key kind, struct span key, bool refresh,
+                                    const struct business **out);
+// As above, but waits for the flight: on_answer is called exactly once, at once when the cache knows. `business` is valid during the call
+// only.
+typedef void directory_found(void *ctx, enum directory_answer answer, const struct business *business);
+void directory_find(struct directory *directory, enum directory_key kind, struct span key, directory_found *on_answer, void *ctx);
+// Forgets one key and asks the store again at the next look-up (a token that Graph refused).
+void directory_forget(struct directory *directory, enum directory_key kind, struct span key);
+void directory_clear(struct directory *directory);
+// Loads the first `max` active businesses in one query; on_done(count) or (-1) when the store cannot be asked.
+void directory_warm(struct directory *directory, unsigned max, void (*on_done)(void *ctx, int count), void *ctx);
+
+struct directory_stats {
+  size_t size, capacity;
+  int64_t ttl_ms;
+  uint64_t hits, misses;
+  bool healthy;
+};
+void directory_stats(const struct directory *directory, struct directory_stats *out);
+
+// ---- the store itself, blocking: for tools and, on pool threads, for the façade. One table of stores by URI scheme.
+struct store;
+enum err store_open(const char *uri, struct store **out, struct why *why) MUST_CHECK;
+void store_close(struct store *store);
+// One active, enabled business by key; the newest when several claim a phone number. ERR_NOT_FOUND, ERR_UNAVAILABLE with why.
+enum err store_find(struct store *store, enum directory_key kind, struct span key, struct business **out, struct why *why) MUST_CHECK;
+// Up to `max` businesses: active ones first-created first (warm-up), or all from `after_id` on (listing, export). on_business borrows.
+enum err store_each(struct store *store, bool active_only, const char *after_id, unsigned max,
+                    void (*on_business)(void *ctx, const struct business *business), void *ctx, struct why *why) MUST_CHECK;
+// By id, subdomain or phone number id, active or not: for an operator.
+enum err store_get(struct store *store, const char *any_name, struct business **out, struct why *why) MUST_CHECK;
+enum err store_put(struct store *store, const struct business *business, struct why *why) MUST_CHECK; // insert or replace by id
+enum err store_remove(struct store *store, const char *id, struct why *why) MUST_CHECK;
+// Many puts in one transaction: begin, put..., end.
+enum err store_begin(struct store *store, struct why *why) MUST_CHECK;
+enum err store_end(struct store *store, bool commit, struct why *why) MUST_CHECK;
+enum err store_count(struct store *store, uint64_t *all, uint64_t *active, struct why *why) MUST_CHECK;
+enum err store_ping(struct store *store, struct why *why) MUST_CHECK;
+
+#endif
