@@ -117,6 +117,9 @@ struct responder_spec {
   const char *url, *key, *model, *system_prompt;
   int64_t timeout_ms;
   bool foreign; // the URL is the business' own
+  // HMAC-SHA256 of the body under `key` in hex, for the http responder; given from above, since services do not know each other. NULL:
+  // unsigned.
+  void (*sign)(const char *key, struct span body, char out_hex[static 65]);
 };
 
 struct responder_turn {
