@@ -33,6 +33,7 @@ struct config {
 #include "wahook/options.def"
 #undef OPTION
   char *file; // the configuration file that was read, "" for none
+  struct config_origin *origins; // where each value came from; private, NULL in a snapshot
 };
 
 enum config_option_id {
@@ -44,29 +45,39 @@ enum config_option_id {
 
 enum config_role { CONFIG_ROLE_MASTER = 1, CONFIG_ROLE_WORKER = 2, CONFIG_ROLE_DISPATCHER = 4, CONFIG_ROLE_TOOL = 8 };
 
-// All errors at once, one line each: "wahookd.conf:12: server.workers: ... (what to do)".
+// All errors at once, one line each: "wahookd.conf:12: server.workers: ... (what to do)". Warnings likewise; they stop nothing.
 struct config_errors {
   struct buf text;
   unsigned count;
+  struct buf warnings;
+  unsigned warning_count;
+  struct config *partial; // after ERR_CONFIG: what could be read, so that config_check_daemon can add its errors
 };
 
 // What a command line asked for besides options.
 struct config_command {
   const char *file;   // -c
-  bool test;          // -t (with no argument), --test
+  bool test;          // -t, --test
   bool dump;          // --dump-config
   bool help, version; // --help, --version
   const char *signal; // -s reload|stop|quit|reopen|upgrade|status
 };
 
-// Reads argv, the environment and the file, in rising order of precedence: defaults < file < environment < flags; checks everything.
-// ERR_CONFIG with all reasons in errors. `config` is freshly made, the caller frees it with config_free.
+// Reads argv, the environment and the file, in rising order of precedence: defaults < file < environment < flags; checks every value.
+// argv[0] is the program's name. Without -c, /etc/wahookd/wahookd.conf is read if it is there.
+// ERR_CONFIG with all reasons in errors. `config` is freshly made, the caller frees it with config_free. command's texts are argv's.
+// With --help or --version no file and no environment is read.
 enum err config_load(struct config **config, struct config_command *command, int argc, char *const *argv, char *const *environ,
                      struct config_errors *errors) MUST_CHECK;
+// What a daemon needs beyond valid values: secrets to check signatures with, a responder's address, an operator's listener that only this
+// machine reaches... Adds to the errors of config_load. `config` may be NULL after a failed config_load: then what could be read is checked
+// too, so that an operator sees everything at once.
+enum err config_check_daemon(const struct config *config, struct config_errors *errors) MUST_CHECK;
 void config_free(struct config *config); // wipes secrets
 void config_errors_free(struct config_errors *errors);
 
-// --help and --dump-config (secrets shown as "***" unless they came as file: or env:).
+// --help and --dump-config. The dump can be read again with -c; a secret is shown as the file: or env: reference that it came by, else as
+// a comment with "***".
 void config_help(struct buf *out, const char *program);
 void config_dump(const struct config *config, struct buf *out);
 // The commented sample file (etc/wahookd.conf is checked against it).
@@ -76,10 +87,12 @@ void config_sample(struct buf *out);
 enum err config_write_snapshot(const struct config *config, enum config_role role, int fd) MUST_CHECK;
 enum err config_read_snapshot(struct config **config, int fd, struct why *why) MUST_CHECK;
 
-// Effective values of options with an "empty means" rule.
+// Effective values of options with an "empty means" rule. They add to `out`.
 unsigned config_workers(const struct config *config);
 void config_store_uri(const struct config *config, struct buf *out);
-void config_admin_bind(const struct config *config, struct buf *out);
+void config_admin_bind(const struct config *config, struct buf *out); // nothing when it is "off"
+// Whether config_load reads this environment variable: children get a snapshot and need none of them (some are secrets).
+bool config_reads_variable(struct span name);
 
 // Single values, also for tools: "30s", "500ms", "2h", "7d", plain seconds; "16KiB", "3MiB", plain bytes; "100/minute".
 enum err config_parse_duration(struct span text, int64_t *out_ms) MUST_CHECK;
