@@ -1,5 +1,5 @@
 // Views of bytes: comparing, cutting, reading numbers, UTF-8, globs. Runs in every process.
-#include "wahook/base.h"
+#include "span.h"
 
 #include <string.h>
 
@@ -103,8 +103,7 @@ enum err span_copy(struct span s, char *out, size_t out_size) {
   return ERR_OK;
 }
 
-// Length of the well-formed sequence at p (RFC 3629 section 4: no overlong forms, no surrogates, at most U+10FFFF), or 0.
-static size_t utf8_sequence(const unsigned char *p, size_t left) {
+size_t span__utf8_sequence(const unsigned char *p, size_t left) {
   unsigned char c = p[0];
   unsigned char low = 0x80, high = 0xBF;
   size_t len;
@@ -127,7 +126,7 @@ static size_t utf8_sequence(const unsigned char *p, size_t left) {
   return len;
 }
 
-bool span_utf8(struct span s) {
+size_t span__utf8_prefix(struct span s) {
   const unsigned char *p = (const unsigned char *)s.ptr;
   size_t i = 0;
   while (i < s.len) {
@@ -140,11 +139,15 @@ bool span_utf8(struct span s) {
         continue;
       }
     }
-    size_t len = utf8_sequence(p + i, s.len - i);
-    if (!len) return false;
+    size_t len = span__utf8_sequence(p + i, s.len - i);
+    if (!len) break;
     i += len;
   }
-  return true;
+  return i;
+}
+
+bool span_utf8(struct span s) {
+  return span__utf8_prefix(s) == s.len;
 }
 
 bool span_glob(struct span s, struct span pattern) {
