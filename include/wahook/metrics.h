@@ -40,7 +40,7 @@ uint64_t metrics_total(const struct shm *shm, enum metric metric);
 // Zeroes the gauges of a block that gets a new process.
 void metrics_reset_gauges(struct shm_slot *slot);
 
-// Log-linear buckets: exact to 1/8 of a power of two over 1 us .. 1000 s.
+// Log-linear buckets: exact to 1/8 of a power of two over 1 us .. 1000 s. The last cell of a row holds the sum of all observations.
 unsigned histogram_bucket(uint64_t us);
 uint64_t histogram_upper_us(unsigned bucket);
 struct histogram_summary {
@@ -49,9 +49,10 @@ struct histogram_summary {
 };
 void histogram_summarize(const struct shm *shm, enum histogram histogram, struct histogram_summary *out);
 
-// Prometheus text format 0.0.4, all metrics of all blocks, HELP and TYPE once each; histograms with cumulative le buckets in seconds.
+// Prometheus text format 0.0.4: sums over all blocks, HELP and TYPE once each; loop lag, restarts and heartbeat age by process; histograms
+// with cumulative le buckets in seconds.
 void metrics_render_prometheus(const struct shm *shm, struct buf *out);
-// Members of an open JSON object: one object per metric family.
+// Members of an open JSON object: a number, or an object by label value, per family; an object with count, mean and quantiles per histogram.
 void metrics_render_json(const struct shm *shm, struct json_writer *w);
 
 #endif
