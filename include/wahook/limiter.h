@@ -33,6 +33,17 @@ void limiter_free(struct limiter *limiter);
 struct limiter_verdict limiter_take(struct limiter *limiter, const struct limiter_rule *rule, uint32_t rule_id, struct span key,
                                     int64_t now_us);
 
+// What a refused client is told: slowapi's body, Retry-After, X-RateLimit-Limit/-Remaining/-Reset (seconds).
+#define LIMITER_REFUSAL_HEADERS 4
+struct limiter_refusal {
+  char body[96];
+  struct {
+    const char *name;
+    char value[24];
+  } headers[LIMITER_REFUSAL_HEADERS];
+};
+void limiter_refuse(const struct limiter_rule *rule, const struct limiter_verdict *verdict, struct limiter_refusal *out);
+
 // The bytes that an address is counted by: IPv4 whole (also v4-mapped), IPv6 its /64, a unix socket "unix".
 struct span limiter_address_key(const struct sockaddr *address, uint8_t out[static 20]);
 
