@@ -115,7 +115,7 @@ unit: $(UNIT_BIN)
 	@test/run-unit $(UNIT_BIN)
 
 system: all
-	WAHOOK_BUILD=$(abspath $(BUILD)) /usr/bin/python3 -m pytest -q test/system $(if $(K),-k '$(K)')
+	WAHOOK_BUILD=$(abspath $(BUILD)) PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m pytest -q -p no:cacheprovider test/system $(if $(K),-k '$(K)')
 
 # ---------------------------------------------------------------- fuzzing: one target per file, corpus beside it
 
