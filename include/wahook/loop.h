@@ -8,13 +8,16 @@
 
 struct loop;
 
-// One loop per process, created after exec. `threads` sizes libuv's pool (UV_THREADPOOL_SIZE, read at its first use).
+// One loop per process, created after exec. `threads` sizes libuv's pool (UV_THREADPOOL_SIZE, read at its first use; 0 leaves it alone).
+// SIGPIPE is ignored from here on.
 struct loop *loop_new(unsigned threads);
 uv_loop_t *loop_uv(struct loop *loop);
-// Runs until loop_stop(); then closes what the loop itself owns.
+// Runs until loop_stop(), also while nothing is going on. May run again.
 void loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
-void loop_free(struct loop *loop); // closes remaining handles of the loop's own, asserts that nobody left one open
+// Closes the loop's own handles, lets closing handles and jobs that are out finish (hooks run no more), and panics when somebody left a
+// handle open.
+void loop_free(struct loop *loop);
 
 // Monotonic time, read once per turn.
 int64_t loop_now_us(const struct loop *loop);
@@ -46,6 +49,7 @@ struct loop_waker {
   uv_async_t uv;
   void (*on_wake)(void *ctx);
   void *ctx;
+  void (*on_closed)(void *ctx); // NULL after init; set it to be told when the memory may go
 };
 void loop_waker_init(struct loop *loop, struct loop_waker *waker, void (*on_wake)(void *ctx), void *ctx);
 void loop_waker_wake(struct loop_waker *waker); // async-signal- and thread-safe
@@ -64,6 +68,7 @@ struct loop_signal {
   uv_signal_t uv;
   void (*on_signal)(void *ctx, int signum);
   void *ctx;
+  void (*on_closed)(void *ctx); // NULL after init; set it to be told when the memory may go
 };
 void loop_signal_init(struct loop *loop, struct loop_signal *signal, int signum, void (*on_signal)(void *ctx, int signum), void *ctx);
 void loop_signal_close(struct loop_signal *signal);
