@@ -1,0 +1,137 @@
+// The form of one journal record: pure encoding and decoding (worker writes, dispatcher reads).
+//
+//   0  magic "WHR1"      4  size of the whole record, a multiple of 8      8  CRC-32C of the size field and of all behind byte 12
+//  12  kind, version, two zero bytes      16  received_us      24  six 16-bit lengths      36  32-bit length of raw      40  the bytes
+//
+// All numbers are little-endian. Records stand at multiples of 8, so that a reader finds the next one behind damaged bytes.
+#include "wahook/intake.h"
+
+#include <endian.h>
+#include <string.h>
+
+#include "intake/record.h"
+
+enum { RECORD_VERSION = 1, TEXT_FIELDS = 6 };
+
+// The short fields in the order in which they are stored.
+static void record_fields(struct intake_event *event, struct span *fields[TEXT_FIELDS]) {
+  fields[0] = &event->phone_number_id;
+  fields[1] = &event->waba_id;
+  fields[2] = &event->user;
+  fields[3] = &event->wamid;
+  fields[4] = &event->type;
+  fields[5] = &event->profile_name;
+}
+
+static size_t field_length(struct span field) {
+  return field.len < INTAKE_FIELD_MAX ? field.len : INTAKE_FIELD_MAX;
+}
+
+static void put_16(char *at, size_t value) {
+  uint16_t v = htole16((uint16_t)value);
+  memcpy(at, &v, sizeof v);
+}
+
+static void put_32(char *at, uint32_t value) {
+  uint32_t v = htole32(value);
+  memcpy(at, &v, sizeof v);
+}
+
+static uint16_t get_16(const char *at) {
+  uint16_t v;
+  memcpy(&v, at, sizeof v);
+  return le16toh(v);
+}
+
+static uint32_t get_32(const char *at) {
+  uint32_t v;
+  memcpy(&v, at, sizeof v);
+  return le32toh(v);
+}
+
+static uint32_t record_checksum(const char *record, size_t size) {
+  return crc32c(crc32c(0, record + 4, 4), record + 12, size - 12);
+}
+
+size_t intake_record_size(const struct intake_event *event) {
+  struct intake_event copy = *event;
+  struct span *fields[TEXT_FIELDS];
+  record_fields(&copy, fields);
+  size_t size = RECORD_HEADER_BYTES + event->raw.len;
+  for (unsigned i = 0; i < TEXT_FIELDS; i++)
+    size += field_length(*fields[i]);
+  return (size + RECORD_ALIGN - 1) & ~(size_t)(RECORD_ALIGN - 1);
+}
+
+void intake_record_encode(const struct intake_event *event, char *out) {
+  size_t size = intake_record_size(event);
+  ALWAYS(size <= RECORD_MAX_BYTES);
+  struct intake_event copy = *event;
+  struct span *fields[TEXT_FIELDS];
+  record_fields(&copy, fields);
+
+  memset(out, 0, RECORD_HEADER_BYTES);
+  put_32(out, RECORD_MAGIC);
+  put_32(out + 4, (uint32_t)size);
+  out[12] = (char)event->kind;
+  out[13] = RECORD_VERSION;
+  uint64_t received = htole64((uint64_t)event->received_us);
+  memcpy(out + 16, &received, sizeof received);
+  char *at = out + RECORD_HEADER_BYTES;
+  for (unsigned i = 0; i < TEXT_FIELDS; i++) {
+    size_t length = field_length(*fields[i]);
+    put_16(out + 24 + 2 * (size_t)i, length);
+    if (length > 0) memcpy(at, fields[i]->ptr, length);
+    at += length;
+  }
+  put_32(out + 36, (uint32_t)event->raw.len);
+  if (event->raw.len > 0) memcpy(at, event->raw.ptr, event->raw.len);
+  at += event->raw.len;
+  memset(at, 0, (size_t)(out + size - at));
+  put_32(out + 8, record_checksum(out, size));
+}
+
+// The lengths inside a record whose checksum is right; false when they do not add up to its size.
+static bool record_slice(const char *record, size_t size, struct intake_event *event) {
+  struct span *fields[TEXT_FIELDS];
+  record_fields(event, fields);
+  size_t at = RECORD_HEADER_BYTES;
+  for (unsigned i = 0; i < TEXT_FIELDS; i++) {
+    size_t length = get_16(record + 24 + 2 * (size_t)i);
+    if (length > size - at) return false;
+    *fields[i] = (struct span){record + at, length};
+    at += length;
+  }
+  size_t raw = get_32(record + 36);
+  if (raw > size - at || size - at - raw >= RECORD_ALIGN) return false;
+  event->raw = (struct span){record + at, raw};
+  return true;
+}
+
+enum err intake_record_decode(struct span bytes, struct intake_event *event, size_t *consumed) {
+  static const char zeroes[RECORD_HEADER_BYTES];
+  if (bytes.len < RECORD_HEADER_BYTES) return ERR_TRUNCATED;
+  if (memcmp(bytes.ptr, zeroes, RECORD_HEADER_BYTES) == 0) return ERR_NOT_FOUND;
+  if (get_32(bytes.ptr) != RECORD_MAGIC) return ERR_FORMAT;
+  size_t size = get_32(bytes.ptr + 4);
+  if (size < RECORD_HEADER_BYTES || size > RECORD_MAX_BYTES || size % RECORD_ALIGN != 0) return ERR_FORMAT;
+  if (bytes.len < size) return ERR_TRUNCATED;
+  if (get_32(bytes.ptr + 8) != record_checksum(bytes.ptr, size)) return ERR_CHECKSUM;
+  if (bytes.ptr[13] != RECORD_VERSION) return ERR_VERSION;
+  int kind = bytes.ptr[12];
+  if (kind < INTAKE_MESSAGE || kind > INTAKE_QUARANTINE) return ERR_FORMAT;
+
+  struct intake_event found = {.kind = (enum intake_kind)kind};
+  uint64_t received;
+  memcpy(&received, bytes.ptr + 16, sizeof received);
+  found.received_us = (int64_t)le64toh(received);
+  if (!record_slice(bytes.ptr, size, &found)) return ERR_FORMAT;
+  *event = found;
+  *consumed = size;
+  return ERR_OK;
+}
+
+size_t intake__record_claimed_size(const char *header) {
+  size_t size = get_32(header + 4);
+  return size >= RECORD_HEADER_BYTES && size <= RECORD_MAX_BYTES ? size : RECORD_HEADER_BYTES;
+}
