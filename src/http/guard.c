@@ -1,0 +1,273 @@
+// The strict guard over whole heads, where llhttp is lax (RFC 9110, RFC 9112). Runs in workers.
+#include "guard.h"
+
+#include <string.h>
+
+static bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+
+static bool is_alnum(char c) {
+  return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+static bool is_tchar(char c) {
+  return is_alnum(c) || (c && strchr("!#$%&'*+-.^_`|~", c));
+}
+
+static int hex_value(char c) {
+  if (is_digit(c)) return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+
+// The head's bytes are ours to change; spans are read-only views of them.
+static char *writable(struct http__message *m, struct span s) {
+  return m->head.data + (s.ptr - m->head.data);
+}
+
+// ---------------------------------------------------------------- request line
+
+static int guard_method(struct http__message *m, struct span name) {
+  if (name.len == 0) return 400;
+  for (size_t i = 0; i < name.len; i++)
+    if (!is_tchar(name.ptr[i])) return 400;
+  for (enum http_method method = HTTP_M_GET; method < HTTP_M_COUNT; method++) {
+    if (span_eq(name, span_of(http_method_name(method)))) {
+      m->method = method;
+      return 0;
+    }
+  }
+  return 501; // CONNECT, TRACE and PRI too: methods of no use here (RFC 9110 section 9.1)
+}
+
+static int guard_version(struct http__message *m, struct span version) {
+  if (version.len != 8 || !span_starts(version, SPAN("HTTP/")) || !is_digit(version.ptr[5]) || version.ptr[6] != '.' ||
+      !is_digit(version.ptr[7]))
+    return 400;
+  if (version.ptr[5] != '1' || version.ptr[7] > '1') return 505;
+  m->minor = (unsigned)(version.ptr[7] - '0');
+  return 0;
+}
+
+static int guard_target(struct http__message *m, struct span target, const struct http_limits *limits) {
+  if (target.len == 0) return 400;
+  if (target.len > limits->max_line_bytes) return 414;
+  for (size_t i = 0; i < target.len; i++) {
+    unsigned char c = (unsigned char)target.ptr[i];
+    if (c <= 0x20 || c >= 0x7f || c == '#' || c == '\\') return 400;
+    if (c != '%') continue;
+    if (target.len - i < 3) return 400;
+    int high = hex_value(target.ptr[i + 1]), low = hex_value(target.ptr[i + 2]);
+    if (high < 0 || low < 0) return 400;
+    int decoded = high << 4 | low;
+    if (decoded == 0 || decoded == '\r' || decoded == '\n') return 400;
+  }
+  m->target = target;
+  return 0;
+}
+
+int http__guard_request_line(struct http__message *m, struct span line, const struct http_limits *limits) {
+  struct span rest = line, method, target;
+  const char *space = memchr(rest.ptr, ' ', rest.len);
+  if (!space) return 400; // "GET" alone, HTTP/0.9's form too
+  method = (struct span){rest.ptr, (size_t)(space - rest.ptr)};
+  rest = span_from(rest, method.len + 1);
+  space = memchr(rest.ptr, ' ', rest.len);
+  if (!space) return 400;
+  target = (struct span){rest.ptr, (size_t)(space - rest.ptr)};
+  struct span version = span_from(rest, target.len + 1);
+  int status = guard_version(m, version); // first, so that "PRI * HTTP/2.0" is a version's problem
+  if (!status) status = guard_method(m, method);
+  if (!status) status = guard_target(m, target, limits);
+  return status;
+}
+
+// ---------------------------------------------------------------- fields
+
+static const struct {
+  struct span name;
+  enum http__known known;
+  bool single; // twice is 400: proxies and back ends differ on which one counts
+} known_fields[] = {
+    {{"host", 4}, HTTP__F_HOST, true},
+    {{"expect", 6}, HTTP__F_EXPECT, false},
+    {{"connection", 10}, HTTP__F_CONNECTION, false},
+    {{"content-type", 12}, HTTP__F_CONTENT_TYPE, true},
+    {{"x-request-id", 12}, HTTP__F_REQUEST_ID, false},
+    {{"authorization", 13}, HTTP__F_AUTHORIZATION, true},
+    {{"content-length", 14}, HTTP__F_CONTENT_LENGTH, true},
+    {{"x-forwarded-for", 15}, HTTP__F_FORWARDED_FOR, false},
+    {{"content-encoding", 16}, HTTP__F_CONTENT_ENCODING, false},
+    {{"transfer-encoding", 17}, HTTP__F_TRANSFER_ENCODING, true},
+    {{"x-hub-signature-256", 19}, HTTP__F_SIGNATURE, true},
+};
+
+int http__guard_field(struct http__message *m, struct span name, struct span value) {
+  if (name.len == 0) return 400;
+  if (m->field_count == HTTP__FIELDS_MAX) return 431;
+  char *bytes = writable(m, name);
+  for (size_t i = 0; i < name.len; i++) {
+    if (!is_tchar(bytes[i])) return 400;
+    if (bytes[i] >= 'A' && bytes[i] <= 'Z') bytes[i] = (char)(bytes[i] + 32);
+  }
+  unsigned index = m->field_count++;
+  m->fields[index] = (struct http__field){name, span_trim(value)};
+  for (size_t i = 0; i < COUNT_OF(known_fields); i++) {
+    if (known_fields[i].name.len != name.len || memcmp(known_fields[i].name.ptr, name.ptr, name.len) != 0) continue;
+    enum http__known known = known_fields[i].known;
+    if (m->known_count[known] == 0)
+      m->known_first[known] = (uint8_t)index;
+    else if (known_fields[i].single)
+      return 400;
+    m->known_count[known]++;
+    break;
+  }
+  return 0;
+}
+
+// ---------------------------------------------------------------- the whole head
+
+// host[:port] with a registered name, an IPv4 address or a bracketed IPv6 address; nothing else (RFC 9110 section 7.2).
+static int guard_host(struct http__message *m) {
+  if (m->known_count[HTTP__F_HOST] == 0) return m->minor == 1 ? 400 : 0;
+  struct span host = http__message_known(m, HTTP__F_HOST);
+  size_t i = 0;
+  if (host.len && host.ptr[0] == '[') {
+    for (i = 1; i < host.len && host.ptr[i] != ']'; i++)
+      if (hex_value(host.ptr[i]) < 0 && host.ptr[i] != ':' && host.ptr[i] != '.') return 400;
+    if (i == host.len || i == 1) return 400;
+    i++;
+  } else {
+    while (i < host.len && (is_alnum(host.ptr[i]) || strchr("-._~", host.ptr[i])))
+      i++;
+  }
+  if (i == 0) return 400;
+  m->host = (struct span){host.ptr, i};
+  if (i < host.len) {
+    if (host.ptr[i] != ':' || host.len - i > 6) return 400;
+    for (size_t k = i + 1; k < host.len; k++)
+      if (!is_digit(host.ptr[k])) return 400;
+  }
+  return 0;
+}
+
+static int guard_framing(struct http__message *m) {
+  if (m->known_count[HTTP__F_TRANSFER_ENCODING]) {
+    struct span coding = http__message_known(m, HTTP__F_TRANSFER_ENCODING);
+    // Both framings at once is what request smuggling is made of (RFC 9112 section 6.3).
+    if (m->known_count[HTTP__F_CONTENT_LENGTH] || m->minor == 0) return 400;
+    if (!span_eq_nocase(coding, SPAN("chunked"))) {
+      // A lone token is a coding we do not have; a list or an oddly written "chunked" is a trick.
+      if (coding.len == 0) return 400;
+      for (size_t i = 0; i < coding.len; i++)
+        if (!is_alnum(coding.ptr[i]) && coding.ptr[i] != '-') return 400;
+      return 501;
+    }
+    m->chunked = true;
+  } else if (m->known_count[HTTP__F_CONTENT_LENGTH]) {
+    struct span length = http__message_known(m, HTTP__F_CONTENT_LENGTH);
+    if (length.len == 0 || (length.len > 1 && length.ptr[0] == '0')) return 400;
+    for (size_t i = 0; i < length.len; i++)
+      if (!is_digit(length.ptr[i])) return 400;
+    if (length.len > 18) return 413; // more than any limit, and beyond 64 bits soon
+    if (span_u64(length, &m->content_length) != ERR_OK) return 400;
+  }
+  return 0;
+}
+
+static void read_connection(struct http__message *m) {
+  m->keep_alive = m->minor == 1;
+  if (m->known_count[HTTP__F_CONNECTION] == 0) return;
+  bool closes = false;
+  for (unsigned i = 0; i < m->field_count; i++) {
+    if (!span_eq(m->fields[i].name, SPAN("connection"))) continue;
+    struct span rest = m->fields[i].value, token;
+    while (span_split(&rest, ',', &token)) {
+      token = span_trim(token);
+      if (span_eq_nocase(token, SPAN("close"))) closes = true;
+      if (span_eq_nocase(token, SPAN("keep-alive"))) m->keep_alive = true;
+    }
+  }
+  if (closes) m->keep_alive = false;
+}
+
+static void read_expect(struct http__message *m) {
+  if (m->known_count[HTTP__F_EXPECT] == 0 || m->minor == 0) return; // RFC 9110 section 10.1.1: not in 1.0
+  if (m->known_count[HTTP__F_EXPECT] == 1 && span_eq_nocase(http__message_known(m, HTTP__F_EXPECT), SPAN("100-continue")))
+    m->expect_continue = true;
+  else
+    m->expect_other = true;
+}
+
+// Absolute form ("http://host/path", RFC 9112 section 3.2.2): only when it says what Host says. *path is what follows.
+static int guard_absolute(const struct http__message *m, struct span *path) {
+  size_t scheme = span_starts(*path, SPAN("http://")) ? 7 : span_starts(*path, SPAN("https://")) ? 8 : 0;
+  if (scheme == 0) return 400;
+  struct span rest = span_from(*path, scheme);
+  size_t end = 0;
+  while (end < rest.len && rest.ptr[end] != '/' && rest.ptr[end] != '?')
+    end++;
+  if (!span_eq_nocase((struct span){rest.ptr, end}, http__message_known(m, HTTP__F_HOST))) return 400;
+  *path = span_from(rest, end);
+  return 0;
+}
+
+// Decodes the path in place and refuses what other programs might read as another path: "//", dot segments, encoded slashes.
+static int guard_path(struct http__message *m, struct span raw) {
+  char *out = writable(m, raw);
+  size_t n = 0;
+  for (size_t i = 0; i < raw.len; i++) {
+    char c = raw.ptr[i];
+    if (c == '%') {
+      int decoded = hex_value(raw.ptr[i + 1]) << 4 | hex_value(raw.ptr[i + 2]);
+      if (decoded == '/' || decoded == '\\' || decoded < 0x20 || decoded == 0x7f) return 400;
+      c = (char)decoded;
+      i += 2;
+    }
+    out[n++] = c;
+  }
+  m->path = (struct span){out, n};
+  for (size_t i = 0; i < n; i++) {
+    if (out[i] != '/') continue;
+    size_t end = i + 1;
+    while (end < n && out[end] != '/')
+      end++;
+    size_t segment = end - i - 1;
+    if (segment == 0 && end < n) return 400;
+    if ((segment == 1 && out[i + 1] == '.') || (segment == 2 && out[i + 1] == '.' && out[i + 2] == '.')) return 400;
+  }
+  return 0;
+}
+
+int http__guard_head(struct http__message *m) {
+  int status = guard_host(m);
+  if (!status) status = guard_framing(m);
+  if (status) return status;
+  read_connection(m);
+  read_expect(m);
+  m->drop_body = m->method == HTTP_M_GET || m->method == HTTP_M_HEAD || m->method == HTTP_M_OPTIONS;
+
+  struct span rest = m->target;
+  if (span_eq(rest, SPAN("*"))) {
+    m->path = rest;
+    m->query = SPAN("");
+    return m->method == HTTP_M_OPTIONS ? 0 : 400;
+  }
+  if (rest.ptr[0] != '/') status = guard_absolute(m, &rest);
+  if (status) return status;
+  const char *mark = memchr(rest.ptr, '?', rest.len);
+  struct span raw = {rest.ptr, mark ? (size_t)(mark - rest.ptr) : rest.len};
+  m->query = mark ? span_from(rest, raw.len + 1) : SPAN("");
+  if (raw.len)
+    status = guard_path(m, raw);
+  else
+    m->path = SPAN("/");
+  if (status) return status;
+  // Last, since the absolute form was compared with Host as it came.
+  char *host = m->host.len ? writable(m, m->host) : NULL;
+  for (size_t i = 0; i < m->host.len; i++)
+    if (host[i] >= 'A' && host[i] <= 'Z') host[i] = (char)(host[i] + 32);
+  return 0;
+}
