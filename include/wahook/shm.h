@@ -88,13 +88,14 @@ void shm_catch_panic(struct shm_slot *slot);
 // Broadcast, writer's side.
 void shm_clear_caches(struct shm *shm);
 void shm_warm_caches(struct shm *shm);
-// Publishes one key ("phone:123" or a glob "phone:12*"); ERR_TOO_LARGE beyond SHM_KEY_MAX-1 bytes.
+// Publishes one key ("phone:123" or a glob "phone:12*"); ERR_TOO_LARGE beyond SHM_KEY_MAX-1 bytes, ERR_FORMAT with a NUL.
 enum err shm_invalidate(struct shm *shm, struct span key) MUST_CHECK;
 
 // Reader's side: a position per process. Calls on_key for each new invalidation, on_clear when the epoch grew or the ring was lapped,
 // on_warm when a warm-up was asked for. Costs three loads when nothing is new.
 struct shm_reader {
   uint64_t cache_epoch, warmup_epoch, ring_tail;
+  unsigned hole_polls; // polls that met the same entry half written
 };
 void shm_reader_start(struct shm_reader *reader, const struct shm *shm);
 struct shm_events {
