@@ -178,7 +178,8 @@ static bool looks_like_entry(const struct parser *p) {
 }
 
 // After an error in an array: go on behind its end, so that its other lines are not taken for entries.
-static void skip_array(struct parser *p) {
+static void skip_array(struct parser *p, unsigned first_line) {
+  if (p->line != first_line && looks_like_entry(p)) return;
   for (;;) {
     while (!at_eol(p) && *p->at != ']')
       p->at++;
@@ -277,7 +278,7 @@ static void read_entry(struct parser *p, struct span *values) {
   if (!at_eol(p) && *p->at == '[') {
     item.array = true;
     if (!cut_array(p, values, &item.count)) {
-      skip_array(p);
+      skip_array(p, item.line);
       return;
     }
   } else if (!cut_scalar(p, &values[0], &item.bare)) {
