@@ -1,0 +1,23 @@
+// An address to listen on, as operators write it.
+#ifndef SUPERVISOR_ADDRESS_H
+#define SUPERVISOR_ADDRESS_H
+
+#include <sys/socket.h>
+
+#include "wahook/base.h"
+
+struct address {
+  struct sockaddr_storage sa;
+  socklen_t sa_len;
+  bool dual;      // ":PORT": IPv6 and IPv4 on one socket where there is IPv6
+  char text[140]; // as configured; after a bind to port 0 with the port that it became
+};
+
+// HOST:PORT, [IPv6]:PORT, :PORT, unix:PATH. ERR_FORMAT, ERR_NOT_FOUND (the host name) with why.
+enum err address_parse(struct span text, struct address *out, struct why *why) MUST_CHECK;
+bool address_is_unix(const struct address *address);
+const char *address_unix_path(const struct address *address);
+uint16_t address_port(const struct address *address);
+void address_set_port(struct address *address, uint16_t port); // also in the text
+
+#endif
