@@ -25,7 +25,7 @@ struct intake_event {
   struct span wamid;           // empty: each delivery is its own event
   struct span type;            // "text", "delivered", the field's name, or why it is quarantined
   struct span profile_name;    // contacts[].profile.name, may be empty
-  struct span raw;             // the element's exact bytes
+  struct span raw; // the element as JSON (see webhook.h), or the exact bytes when quarantined; other fields: 65,535 bytes at most
 };
 
 // ---------------------------------------------------------------- writer (worker)
@@ -33,15 +33,18 @@ struct intake_event {
 struct journal;
 struct journal_options {
   struct loop *loop;
-  struct shm_slot *slot; // counters, commit histogram
+  struct shm_slot *slot; // counters, commit histogram; its ordinal names the files
   const char *directory; // STATE_DIR/intake, made when missing
   bool sync;             // fdatasync before a commit counts
   size_t segment_bytes;
   int wake_fd;     // eventfd that tells the dispatcher of new records, -1 for none
-  struct shm *shm; // dispatcher_idle decides whether wake_fd is written; intake_refused is kept; may be NULL
+  struct shm *shm; // dispatcher_idle decides whether wake_fd is written; this worker's bit of intake_refused (1 << ordinal % 32) is kept;
+                   // may be NULL
   void (*on_commit)(void *ctx, uint64_t upto, enum err result); // on the loop: all appends with ticket <= upto are decided
   void *ctx;
 };
+// A full or failing disk is no error here: the journal starts unhealthy and recovers by itself. A directory that cannot be made or written
+// is.
 enum err journal_open(const struct journal_options *options, struct journal **out, struct why *why) MUST_CHECK;
 // Gathers events of this turn; the turn hook hands the batch to the commit thread (one fdatasync in flight while the next collects).
 // All events appended between two tickets are decided together. No allocation in a steady state.
@@ -72,7 +75,8 @@ struct intake_reader_options {
 enum err intake_reader_open(const struct intake_reader_options *options, struct intake_reader **out, struct why *why) MUST_CHECK;
 void intake_reader_close(struct intake_reader *reader);
 
-// A batch of events of one file, in the order of their append. Spans point into the batch.
+// A batch of events of one file, in the order of their append. Spans point into the batch. Empty only when `finished`.
+// Over several files batches follow the order of arrival: what arrived after another event's 200 comes after it, within a conversation.
 struct intake_batch {
   struct intake_event *events;
   size_t count;
@@ -80,9 +84,9 @@ struct intake_batch {
   bool finished; // after this batch the file holds nothing more and nobody writes it: delete it once the batch is in the spool
 };
 // Reads the next batch (at most `max` events and about 4 MiB) of any file that has something new; ERR_AGAIN when there is nothing.
-// Fair over files. A torn tail of a dead writer is cut; corrupt bytes in the middle come as one INTAKE_QUARANTINE event and are reported.
-// The batch is valid until the next call. The reader continues behind it, whether or not it was stored: on a failed store, close and open
-// again.
+// Fair over files (the earliest arrival first). A torn tail of a dead writer is cut; corrupt bytes in the middle come as one
+// INTAKE_QUARANTINE event and are reported. The batch is valid until the next call. The reader continues behind it, whether or not it was
+// stored: on a failed store, close and open again.
 enum err intake_reader_next(struct intake_reader *reader, size_t max, struct intake_batch *batch) MUST_CHECK;
 // Deletes a finished file (its position is in the spool). Positions of deleted files may be dropped by the spool then.
 void intake_reader_delete(struct intake_reader *reader, const char *file);
