@@ -1,0 +1,80 @@
+// Every statement of the spool's thread: prepared once, kept for the life of the connection. The INDEXED BYs are promises: without the
+// index such a statement fails when it is prepared instead of scanning a million jobs.
+#ifndef SPOOL_STATEMENTS_H
+#define SPOOL_STATEMENTS_H
+
+// clang-format off
+#define STMT_LIST(X) \
+  X(BEGIN_READ, "BEGIN") \
+  X(BEGIN_WRITE, "BEGIN IMMEDIATE") \
+  X(COMMIT, "COMMIT") \
+  X(DATA_VERSION, "PRAGMA data_version") \
+  X(SPOOL_READ, "SELECT name, next_job, next_conversation, waiting, dead FROM spool") \
+  X(SPOOL_WRITE, "UPDATE spool SET next_job = ?1, next_conversation = ?2, waiting = waiting + ?3, done = done + ?4," \
+    " skipped = skipped + ?5, dead = dead + ?6, kept = kept + ?7, quarantined = quarantined + ?8 RETURNING waiting, dead") \
+  /* journal positions */ \
+  X(POSITION_LIST, "SELECT file, offset FROM positions ORDER BY file") \
+  X(POSITION_PUT, "INSERT INTO positions(file, offset, finished) VALUES(?1, ?2, ?3)" \
+    " ON CONFLICT(file) DO UPDATE SET offset = excluded.offset, finished = excluded.finished") \
+  X(POSITION_DELETE, "DELETE FROM positions WHERE file = ?1") \
+  /* seen ids */ \
+  X(SEEN_ADD, "INSERT OR IGNORE INTO seen(bucket, id) VALUES(?1, ?2)") \
+  X(SEEN_FIND, "SELECT 1 FROM seen WHERE bucket = ?1 AND id = ?2") \
+  X(SEEN_NEXT_BUCKET, "SELECT bucket FROM seen WHERE bucket > ?1 ORDER BY bucket LIMIT 1") \
+  X(SEEN_CLEAN, "DELETE FROM seen WHERE bucket = ?1 AND id <= coalesce((SELECT id FROM seen WHERE bucket = ?1 ORDER BY id" \
+    " LIMIT 1 OFFSET ?2), x'ffffffffffffffffffffffffffffffff')") \
+  /* ingest */ \
+  X(CONVERSATION_PUT, "INSERT INTO conversations(id, phone_number_id, user, last_inbound_us, jobs) VALUES(?1, ?2, ?3, ?4, ?5)" \
+    " ON CONFLICT(phone_number_id, user) DO UPDATE SET last_inbound_us = max(last_inbound_us, excluded.last_inbound_us)," \
+    " jobs = jobs + excluded.jobs RETURNING id") \
+  X(JOB_ADD, "INSERT INTO jobs(id, conversation, state, attempts, answered, received_us, sent_us, next_us, finished_us, wamid, type," \
+    " profile_name, reason, raw) VALUES(?1, ?2, 0, 0, 0, ?3, ?4, 0, 0, ?5, ?6, ?7, '', ?8)") \
+  X(KEPT_ADD, "INSERT INTO kept(what, received_us, phone_number_id, user, wamid, type, raw) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)") \
+  X(STATUS_PUT, "INSERT INTO statuses(wamid, phone_number_id, user, status, rank, at_us, error_code, error_text)" \
+    " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT(wamid) DO UPDATE SET status = excluded.status, rank = excluded.rank," \
+    " at_us = excluded.at_us, error_code = excluded.error_code, error_text = excluded.error_text WHERE excluded.rank > rank") \
+  /* Only the number that sent the message may speak for it. */ \
+  X(STATUS_MARKS_SENT, "UPDATE outgoing SET state = 2, unknown_since_us = 0, sent_us = ?3, wamid = ?2 WHERE id = ?1 AND state <> 2" \
+    " AND EXISTS(SELECT 1 FROM jobs j JOIN conversations c ON c.id = j.conversation WHERE j.id = ?4 AND c.phone_number_id = ?5)") \
+  /* jobs */ \
+  X(PAGE_NEXT, "SELECT j.conversation, j.next_us, c.phone_number_id FROM jobs j INDEXED BY jobs_waiting CROSS JOIN conversations c" \
+    " ON c.id = j.conversation WHERE j.state = 0 AND j.conversation > ?1 ORDER BY j.conversation, j.id LIMIT 1") \
+  X(JOB_FIRST, "SELECT j.id, j.attempts, j.answered, j.received_us, j.sent_us, c.last_inbound_us, c.phone_number_id, c.user, j.wamid," \
+    " j.type, j.profile_name, j.raw FROM jobs j INDEXED BY jobs_waiting CROSS JOIN conversations c ON c.id = j.conversation" \
+    " WHERE j.state = 0 AND j.conversation = ?1 ORDER BY j.id LIMIT 1") \
+  X(JOB_MORE, "SELECT 1 FROM jobs INDEXED BY jobs_waiting WHERE state = 0 AND conversation = ?1 LIMIT 1") \
+  X(JOB_CONVERSATION, "SELECT conversation, answered FROM jobs WHERE id = ?1 AND state = 0") \
+  X(JOB_ANSWERED, "UPDATE jobs SET answered = 1 WHERE id = ?1") \
+  X(JOB_END, "UPDATE jobs SET state = ?2, attempts = attempts + ?3, next_us = ?4, finished_us = ?5, reason = ?6" \
+    " WHERE id = ?1 AND state = 0") \
+  /* outgoing messages: id = job * 4096 + index */ \
+  X(OUT_LIST, "SELECT id, state, unknown_since_us, wamid, body FROM outgoing WHERE id >= ?1 AND id <= ?2 ORDER BY id") \
+  X(OUT_ADD, "INSERT INTO outgoing(id, state, unknown_since_us, sent_us, wamid, body) VALUES(?1, ?2, 0, 0, '', ?3)") \
+  X(OUT_FLY_AGAIN, "UPDATE outgoing SET state = 1, unknown_since_us = ?2 WHERE id = ?1") \
+  X(OUT_FLY_NEXT, "UPDATE outgoing SET state = 1, unknown_since_us = 0 WHERE id = (SELECT id FROM outgoing WHERE id >= ?1 AND id <= ?2" \
+    " AND state < 2 ORDER BY id LIMIT 1) AND state = 0") \
+  X(OUT_SENT, "UPDATE outgoing SET wamid = CASE WHEN state = 2 AND wamid <> '' THEN wamid ELSE ?2 END, state = 2, unknown_since_us = 0," \
+    " sent_us = CASE WHEN state = 2 THEN sent_us ELSE ?3 END WHERE id = ?1") \
+  /* What is known to be sent stays sent. */ \
+  X(OUT_LANDED, "UPDATE outgoing SET state = ?2, unknown_since_us = CASE WHEN ?2 <> 1 THEN 0 WHEN unknown_since_us = 0 THEN ?3" \
+    " ELSE unknown_since_us END WHERE id = ?1 AND state <> 2") \
+  /* turns: id = job * 2, + 1 for the answer */ \
+  X(TURN_PUT, "INSERT OR REPLACE INTO turns(conversation, id, at_us, text) VALUES(?1, ?2, ?3, ?4)") \
+  X(TURN_LIST, "SELECT id, text FROM turns WHERE conversation = ?1 ORDER BY id DESC LIMIT ?2") \
+  /* cleaning */ \
+  X(CLEAN_JOB_SCAN, "SELECT id, conversation, state, finished_us, received_us FROM jobs WHERE id > ?1 ORDER BY id LIMIT ?2") \
+  X(CLEAN_JOB, "DELETE FROM jobs WHERE id = ?1") \
+  X(CLEAN_OUT, "DELETE FROM outgoing WHERE id >= ?1 AND id <= ?2") \
+  X(CLEAN_JOB_GONE, "UPDATE conversations SET jobs = jobs - 1 WHERE id = ?1") \
+  X(CLEAN_CONVERSATION_SCAN, "SELECT id, last_inbound_us, jobs FROM conversations WHERE id > ?1 ORDER BY id LIMIT ?2") \
+  X(CLEAN_TURNS, "DELETE FROM turns WHERE conversation = ?1 AND at_us < ?2") \
+  X(CLEAN_CONVERSATION, "DELETE FROM conversations WHERE id = ?1 AND jobs <= 0 AND NOT EXISTS(SELECT 1 FROM turns WHERE conversation = ?1)") \
+  X(CLEAN_KEPT, "DELETE FROM kept WHERE id IN (SELECT id FROM kept ORDER BY id LIMIT ?2) AND received_us < ?1 RETURNING what") \
+  X(CLEAN_STATUSES, "DELETE FROM statuses WHERE id IN (SELECT id FROM statuses ORDER BY id LIMIT ?2) AND at_us < ?1")
+// clang-format on
+
+#define STMT_ENUM(id, sql) STMT_##id,
+enum stmt { STMT_LIST(STMT_ENUM) STMT_COUNT };
+#undef STMT_ENUM
+
+#endif

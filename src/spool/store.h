@@ -1,0 +1,97 @@
+// The store behind the verbs: one SQLite connection and what is remembered beside it. Used by one thread at a time.
+#ifndef SPOOL_STORE_H
+#define SPOOL_STORE_H
+
+#include <sqlite3.h>
+
+#include "wahook/spool.h"
+#include "spool/statements.h"
+
+#define STORE_APPLICATION_ID 0x77686b73 // "whks"
+#define STORE_BUSY_MS        5000
+#define STORE_BUCKETS        64
+// An outgoing message's id tells its job and its place in it, so that it needs no index of its own and ids of a dropped job never return.
+#define STORE_OUT_BITS       12
+#define STORE_OUT_MAX        (1 << STORE_OUT_BITS)
+#define STORE_OUT_FIRST(job) ((job) << STORE_OUT_BITS)
+#define STORE_OUT_LAST(job)  (((job) << STORE_OUT_BITS) | (STORE_OUT_MAX - 1))
+
+// Kept in memory and changed within a transaction: a rollback takes it back.
+struct store_state {
+  int64_t next_job, next_conversation;
+  // What this transaction does to the counters.
+  int64_t waiting, done, skipped, dead, kept, quarantined;
+  int64_t buckets[STORE_BUCKETS]; // days of seen ids that exist, oldest first
+  size_t bucket_count;
+  int64_t clean_job, clean_conversation; // how far the cleaning got
+};
+
+struct store_claim; // which conversation a claimed job is of, also after a tool has dropped it
+
+struct store {
+  sqlite3 *db;
+  sqlite3_stmt *stmts[STMT_COUNT];
+  char name[9];
+  struct store_state state, saved;
+  int64_t data_version;
+  uint64_t waiting, dead; // as committed
+  struct store_claim *claims;
+  struct buf scratch;
+};
+
+// store_sqlite.c
+enum err store__open(const char *path, struct store **out, struct why *why) MUST_CHECK;
+void store__close(struct store *store);
+enum err store__begin(struct store *store, bool writes) MUST_CHECK;
+enum err store__commit(struct store *store) MUST_CHECK;
+void store__rollback(struct store *store);
+// Reads the counters again, e.g. after a tool has changed them.
+enum err store__refresh(struct store *store) MUST_CHECK;
+// The connection's settings, for the daemon and the tools alike. `create`: makes the file when missing.
+enum err store__connect(const char *path, bool create, sqlite3 **out, struct why *why) MUST_CHECK;
+enum err store__err(sqlite3 *db, int rc);
+
+// sql.c: one statement. A statement is reset when it has no more rows; who stops earlier calls sqlite3_reset.
+enum err sql__run(sqlite3_stmt *stmt) MUST_CHECK;            // to the end, rows are ignored
+enum err sql__row(sqlite3_stmt *stmt, bool *row) MUST_CHECK; // *row: there is one to read
+enum err sql__change(sqlite3_stmt *stmt, size_t *changed) MUST_CHECK;
+void sql__text(sqlite3_stmt *stmt, int at, struct span text); // absent: ''
+void sql__blob(sqlite3_stmt *stmt, int at, struct span bytes);
+void sql__i64(sqlite3_stmt *stmt, int at, int64_t value);
+struct span sql__span(sqlite3_stmt *stmt, int column); // valid until the next step
+char *sql__dup(sqlite3_stmt *stmt, int column);
+enum err sql__exec(sqlite3 *db, const char *text) MUST_CHECK;
+// The first column of the first row.
+enum err sql__number(sqlite3 *db, const char *text, int64_t *out) MUST_CHECK;
+
+// schema.c: ERR_FORMAT for a foreign database, ERR_VERSION for a newer one. `migrate`: brings an older or empty one up to date.
+enum err schema__check(sqlite3 *db, const char *path, bool migrate, struct why *why) MUST_CHECK;
+
+// claims.c: a job in work and its conversation, in memory
+void claim__note(struct store *store, int64_t job, int64_t conversation);
+// Its conversation, 0 when it was not claimed here; forgets it when `over`.
+int64_t claim__conversation(struct store *store, int64_t job, bool over);
+void claim__forget_all(struct store *store);
+
+// seen.c
+enum err seen__load(struct store *store) MUST_CHECK;
+// Remembers an item's id; *duplicate when it was known.
+enum err seen__take(struct store *store, const struct spool_item *item, int64_t now_us, bool *duplicate) MUST_CHECK;
+enum err seen__clean(struct store *store, int64_t now_us, size_t max, size_t *rows) MUST_CHECK;
+
+// statuses.c
+enum err status__take(struct store *store, const struct spool_item *item, int64_t now_us, bool *late) MUST_CHECK;
+const char *status__name(int64_t status);
+
+// turns.c
+enum err turn__put(struct store *store, int64_t conversation, int64_t job, bool from_user, struct span text, int64_t now_us) MUST_CHECK;
+enum err turn__list(struct store *store, struct spool_job *job, unsigned max) MUST_CHECK;
+
+// outgoing.c
+enum err out__list(struct store *store, struct spool_job *job) MUST_CHECK;
+// Marks the first unsent message as flying, as a claim does.
+enum err out__fly(struct store *store, struct spool_job *job, int64_t now_us) MUST_CHECK;
+enum err out__landed(struct store *store, const struct spool_finish *finish) MUST_CHECK;
+const char *out__state_name(int64_t state);
+
+#endif
