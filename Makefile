@@ -1,6 +1,8 @@
 # wahookd: build, test, run. `make help` lists the targets; the two that matter are `make run` and `make test`.
 VERSION   := 0.1.0
 BUILD     ?= build
+V         ?=
+Q         := $(if $(V),,@)# V=1 shows each command
 PREFIX    ?= /usr
 DESTDIR   ?=
 CC        ?= gcc
@@ -72,7 +74,8 @@ objects = $(patsubst src/%.c,$(BUILD)/obj/%.o,$(call sources,$(1)))
 
 $(BUILD)/obj/%.o: src/%.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(PKG_CFLAGS) $(LLHTTP_CFLAGS) -MMD -MP -c $< -o $@
+	@echo "  CC    $<"
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(PKG_CFLAGS) $(LLHTTP_CFLAGS) -MMD -MP -c $< -o $@
 
 define folder_rule
 $(BUILD)/lib/lib$(1).a: $(call objects,$(1))
@@ -83,16 +86,19 @@ endef
 $(foreach f,$(FOLDERS),$(eval $(call folder_rule,$(f))))
 
 ALL_LIBS := $(call libs_of,$(FOLDERS))
-link = $(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(1) -Wl,--start-group $(2) -Wl,--end-group $(LLHTTP_LIB) $(PKG_LIBS) -lm -ldl
+link = $(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(1) -Wl,--start-group $(2) -Wl,--end-group $(LLHTTP_LIB) $(PKG_LIBS) -lm -ldl
 
 $(BUILD)/wahookd: $(BUILD)/obj/main.o $(ALL_LIBS) $(LLHTTP_LIB)
+	@echo "  LINK  $@"
 	$(call link,$(BUILD)/obj/main.o,$(ALL_LIBS))
 
 TOOL_SANDBOX := $(call objects,tools/sandbox)
 TOOL_CTL     := $(call objects,tools/ctl)
 $(BUILD)/wahook-sandbox: $(TOOL_SANDBOX) $(ALL_LIBS) $(LLHTTP_LIB)
+	@echo "  LINK  $@"
 	$(call link,$(TOOL_SANDBOX),$(ALL_LIBS))
 $(BUILD)/wahookctl: $(TOOL_CTL) $(ALL_LIBS) $(LLHTTP_LIB)
+	@echo "  LINK  $@"
 	$(call link,$(TOOL_CTL),$(ALL_LIBS))
 
 # Pages that are compiled in (with .incbin): the object depends on them.
@@ -106,7 +112,8 @@ UNIT_BIN := $(patsubst test/unit/%.c,$(BUILD)/unit/%,$(UNIT_SRC))
 define unit_rule
 $(BUILD)/unit/$(1)/%: test/unit/$(1)/%.c $(call libs_of,$(1) $(call below,$(1))) $(LLHTTP_LIB)
 	@mkdir -p $$(@D)
-	$(CC) $(CPPFLAGS) -Isrc/$(1) -Itest/unit $(CFLAGS) -Wno-missing-prototypes $(PKG_CFLAGS) $(LLHTTP_CFLAGS) -MMD -MP $(LDFLAGS) -o $$@ $$< \
+	@echo "  TEST  $$<"
+	$(Q)$(CC) $(CPPFLAGS) -Isrc/$(1) -Itest/unit $(CFLAGS) -Wno-missing-prototypes $(PKG_CFLAGS) $(LLHTTP_CFLAGS) -MMD -MP $(LDFLAGS) -o $$@ $$< \
 	  -Wl,--start-group $(call libs_of,$(1) $(call below,$(1))) -Wl,--end-group $(LLHTTP_LIB) -lcmocka $(PKG_LIBS) -lm -ldl
 endef
 $(foreach f,$(FOLDERS),$(eval $(call unit_rule,$(f))))
@@ -125,7 +132,8 @@ FUZZ_REPLAY := $(patsubst test/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_SRC))
 # Replay: the same targets with a plain main() that feeds them the corpus, in the ordinary build.
 $(BUILD)/fuzz/%: test/fuzz/%.c test/fuzz/replay.c $(ALL_LIBS) $(LLHTTP_LIB)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -Wno-missing-prototypes $(PKG_CFLAGS) $(LLHTTP_CFLAGS) $(LDFLAGS) -o $@ $< test/fuzz/replay.c \
+	@echo "  FUZZ  $<"
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -Wno-missing-prototypes $(PKG_CFLAGS) $(LLHTTP_CFLAGS) $(LDFLAGS) -o $@ $< test/fuzz/replay.c \
 	  -Wl,--start-group $(ALL_LIBS) -Wl,--end-group $(LLHTTP_LIB) $(PKG_LIBS) -lm -ldl
 
 fuzz: $(FUZZ_REPLAY)
@@ -134,7 +142,8 @@ fuzz: $(FUZZ_REPLAY)
 FUZZ_LIBFUZZER := $(patsubst test/fuzz/%.c,$(BUILD)/libfuzzer/%,$(FUZZ_SRC))
 $(BUILD)/libfuzzer/%: test/fuzz/%.c $(ALL_LIBS) $(LLHTTP_LIB)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -fsanitize=fuzzer -Wno-missing-prototypes $(PKG_CFLAGS) $(LLHTTP_CFLAGS) $(LDFLAGS) -o $@ $< \
+	@echo "  FUZZ  $<"
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -fsanitize=fuzzer -Wno-missing-prototypes $(PKG_CFLAGS) $(LLHTTP_CFLAGS) $(LDFLAGS) -o $@ $< \
 	  -Wl,--start-group $(ALL_LIBS) -Wl,--end-group $(LLHTTP_LIB) $(PKG_LIBS) -lm -ldl
 fuzz-bins: $(FUZZ_LIBFUZZER)
 fuzz-long:

@@ -12,7 +12,8 @@ LLHTTP_CFLAGS := -isystem $(LLHTTP_INC_DIR)
 LLHTTP_LIB    := $(BUILD)/vendor/libllhttp.a
 $(BUILD)/vendor/%.o: $(LLHTTP_SRC_DIR)/%.c
 	@mkdir -p $(@D)
-	$(CC) -O2 -g -w $(SAN) -DLLHTTP_STRICT_MODE=1 -I$(LLHTTP_INC_DIR) -c $< -o $@
+	@echo "  CC    $<"
+	$(Q)$(CC) -O2 -g -w $(SAN) -DLLHTTP_STRICT_MODE=1 -I$(LLHTTP_INC_DIR) -c $< -o $@
 $(LLHTTP_LIB): $(BUILD)/vendor/api.o $(BUILD)/vendor/http.o $(BUILD)/vendor/llhttp.o
 	@rm -f $@
 	@ar rcs $@ $^

@@ -21,7 +21,7 @@ struct pacing {
 
 struct pacing *pacing_new(uint64_t number_count, int64_t number_period_us, uint64_t pair_count, int64_t pair_period_us) {
   struct pacing *p = xcalloc(1, sizeof *p);
-  p->number = limiter_rule(number_count, number_period_us);
+  if (number_count) p->number = limiter_rule(number_count, number_period_us);
   // The same steady rate with Meta's burst: burst times the interval between two messages.
   if (pair_count) p->pair = limiter_rule(PACING_PAIR_BURST, pair_period_us / (int64_t)pair_count * PACING_PAIR_BURST);
   return p;
