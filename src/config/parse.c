@@ -224,12 +224,15 @@ bool config__parse_array(struct span text, struct arena *arena, const struct spa
   struct config_errors ignored = {.count = 0};
   struct parser p = {.at = text.ptr, .end = text.ptr + text.len, .line = 1, .file = "", .arena = arena, .errors = &ignored};
   struct span *list = arena_alloc(arena, VALUES_MAX * sizeof *list);
-  bool ok = text.len && *p.at == '[' && cut_array(&p, list, count);
+  size_t found = 0;
+  bool ok = text.len && *p.at == '[' && cut_array(&p, list, &found);
   if (ok) skip_blanks(&p);
   ok = ok && at_end(&p);
   config_errors_free(&ignored);
-  if (ok) *values = list;
-  return ok;
+  if (!ok) return false;
+  *values = list;
+  *count = found;
+  return true;
 }
 
 // ---------------------------------------------------------------- lines

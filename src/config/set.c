@@ -90,7 +90,9 @@ static enum err check_text(enum config_option_id id, struct span text, struct wh
     why_set(why, "contains a control character (byte %zu); remove it", i + 1);
     return ERR_FORMAT;
   }
-  return ERR_OK;
+  if (config__is_secret(config__options[id].type) || span_utf8(text)) return ERR_OK; // a secret's bytes are nobody's business
+  why_set(why, "is not a text in UTF-8");
+  return ERR_FORMAT;
 }
 
 static enum err read_secret(struct config__setting *setting, enum config_option_id id, struct span text, const char *alias, char **out,

@@ -168,6 +168,7 @@ static void refuses_bad_environment(void **state) {
       {"BUSINESS_CACHE_TTL=soon", "directory.cache_ttl: \"soon\" is not a duration"},
       {"WARMUP_CACHE=perhaps", "directory.warmup: "},
       {"WAHOOK_SERVER_WORKRES=2", "unknown option (did you mean WAHOOK_SERVER_WORKERS?)"},
+      {"WAHOOK_SERVER_BIND=[\"127.0.0.1:1\", \"x", "server.bind: "},
       {"WAHOOK_LIMITS_NOPE=2", "unknown option"},
   };
   for (size_t i = 0; i < COUNT_OF(wrong); i++) {
