@@ -162,6 +162,7 @@ struct json_limits {
 
 // Parses strict JSON (RFC 8259, UTF-8 validated, nothing after the value but white space) into a tree in the arena.
 // ERR_FORMAT with the byte offset in *bad_at (may be NULL), ERR_TOO_LARGE past depth or the arena's limit.
+// In decoded text a lone surrogate and U+0000 (both only possible as \u escapes) stand as U+FFFD: it is valid UTF-8 and holds no NUL.
 enum err json_parse(struct arena *a, struct span text, const struct json_limits *limits, const struct json **out,
                     size_t *bad_at) MUST_CHECK;
 

@@ -175,7 +175,7 @@ static enum err add_headers(struct transfer *t, const struct outbound_request *r
   return ERR_OK;
 }
 
-// The options that are the same for every request (LIBRARIES, libcurl).
+// The options that are the same for every request.
 static void set_rules(struct transfer *t) {
   CURL *easy = t->easy;
   curl_easy_setopt(easy, CURLOPT_PRIVATE, t);
