@@ -1,0 +1,89 @@
+// The table of stores, by URI scheme. Runs on pool threads of workers and the dispatcher, and in wahookctl.
+#include "store.h"
+
+#include <string.h>
+
+static const struct store_kind *const kinds[] = {&store__sqlite, &store__ram};
+
+enum err store_open(const char *uri, struct store **out, struct why *why) {
+  for (size_t i = 0; i < COUNT_OF(kinds); i++) {
+    if (span_starts(span_of(uri), span_of(kinds[i]->scheme))) return kinds[i]->open(uri + strlen(kinds[i]->scheme), out, why);
+  }
+  // Only the scheme is told: the rest may hold a password.
+  const char *colon = strchr(uri, ':');
+  why_set(why, "directory.store: \"%.*s\" is no store that this wahookd has: use sqlite:PATH, or ram: for tests",
+          colon ? (int)(colon - uri + 1) : 0, uri);
+  return ERR_CONFIG;
+}
+
+void store_close(struct store *store) {
+  if (!store) return;
+  ALWAYS(store->magic == STORE_MAGIC);
+  store->kind->close(store);
+}
+
+enum err store_find(struct store *store, enum directory_key kind, struct span key, struct business **out, struct why *why) {
+  ALWAYS(store->magic == STORE_MAGIC);
+  if (key.len == 0 || (kind == DIRECTORY_PHONE && !business_phone_id_valid(key))) {
+    why_set(why, "no such business");
+    return ERR_NOT_FOUND;
+  }
+  return store->kind->find(store, kind, key, out, why);
+}
+
+enum err store_each(struct store *store, bool active_only, const char *after_id, unsigned max,
+                    void (*on_business)(void *ctx, const struct business *business), void *ctx, struct why *why) {
+  ALWAYS(store->magic == STORE_MAGIC);
+  return store->kind->each(store, active_only, after_id ? after_id : "", max, on_business, ctx, why);
+}
+
+enum err store_get(struct store *store, const char *any_name, struct business **out, struct why *why) {
+  ALWAYS(store->magic == STORE_MAGIC);
+  if (any_name[0] != '\0') return store->kind->get(store, any_name, out, why);
+  why_set(why, "no business has an empty name");
+  return ERR_NOT_FOUND;
+}
+
+enum err store_put(struct store *store, const struct business *business, struct why *why) {
+  ALWAYS(store->magic == STORE_MAGIC);
+  if (business->id[0] == '\0') {
+    why_set(why, "a business needs an id");
+    return ERR_RANGE;
+  }
+  for (unsigned i = 0; i < business->phone_count; i++) {
+    if (business_phone_id_valid(span_of(business->phone_number_ids[i]))) continue;
+    why_set(why, "\"%.60s\" is no phone number id (1 to 32 of 0-9 A-Z a-z _ -)", business->phone_number_ids[i]);
+    return ERR_RANGE;
+  }
+  return store->kind->put(store, business, why);
+}
+
+enum err store_remove(struct store *store, const char *id, struct why *why) {
+  ALWAYS(store->magic == STORE_MAGIC);
+  return store->kind->remove(store, id, why);
+}
+
+enum err store_begin(struct store *store, struct why *why) {
+  ALWAYS(store->magic == STORE_MAGIC);
+  return store->kind->begin(store, why);
+}
+
+enum err store_end(struct store *store, bool commit, struct why *why) {
+  ALWAYS(store->magic == STORE_MAGIC);
+  return store->kind->end(store, commit, why);
+}
+
+enum err store_count(struct store *store, uint64_t *all, uint64_t *active, struct why *why) {
+  ALWAYS(store->magic == STORE_MAGIC);
+  return store->kind->count(store, all, active, why);
+}
+
+enum err store__changed(struct store *store, uint64_t *version, struct why *why) {
+  ALWAYS(store->magic == STORE_MAGIC);
+  return store->kind->changed(store, version, why);
+}
+
+enum err store_ping(struct store *store, struct why *why) {
+  uint64_t version;
+  return store__changed(store, &version, why);
+}
