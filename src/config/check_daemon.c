@@ -64,6 +64,11 @@ static void warning(const struct check *c, enum config_option_id id, const char 
 
 // ---------------------------------------------------------------- checks by section
 
+// Users and groups may be given as numbers, which need no entry in a database; empty counts as one, too.
+static bool is_number(const char *text) {
+  return strspn(text, "0123456789") == strlen(text);
+}
+
 static void check_server(const struct check *c) {
   const struct config *config = c->config;
   if (known(c, OPT_server_bind) && !config->server_bind.count)
@@ -72,9 +77,9 @@ static void check_server(const struct check *c) {
     error(c, OPT_server_proxy_protocol, "is on, but no proxy is trusted (set server.trusted_proxies to the proxy's address)");
   if (config->server_daemon && strcmp(config->log_target, "stderr") == 0)
     warning(c, OPT_server_daemon, "a detached daemon's stderr is lost (set log.target to syslog or a file)");
-  if (*config->server_user && known(c, OPT_server_user) && !getpwnam(config->server_user))
+  if (!is_number(config->server_user) && known(c, OPT_server_user) && !getpwnam(config->server_user))
     error(c, OPT_server_user, "no such user (adduser --system, or choose another)");
-  if (*config->server_group && known(c, OPT_server_group) && !getgrnam(config->server_group))
+  if (!is_number(config->server_group) && known(c, OPT_server_group) && !getgrnam(config->server_group))
     error(c, OPT_server_group, "no such group (addgroup --system, or choose another)");
   if (!*config->server_user && geteuid() == 0) warning(c, OPT_server_user, "workers and dispatcher will run as root (set server.user)");
 }
