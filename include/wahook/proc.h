@@ -48,7 +48,9 @@ struct proc_channel_events {
 enum err proc_channel_pair(int fds[2]) MUST_CHECK; // close-on-exec, non-blocking
 struct proc_channel *proc_channel_open(struct loop *loop, int fd, const struct proc_channel_events *events, void *ctx);
 void proc_channel_send(struct proc_channel *channel, uint32_t type, struct span body); // at most 64 KiB; queued
-void proc_channel_close(struct proc_channel *channel);
+// Delivers at once what has arrived already: the last words of a process whose death was told by a signal. May call on_closed.
+void proc_channel_finish(struct proc_channel *channel);
+void proc_channel_close(struct proc_channel *channel); // NULL is fine; the descriptor is closed with the loop's next turn
 
 // Drops to user and group (names or numbers; NULL group: the user's own); verifies that there is no way back.
 enum err proc_drop_privileges(const char *user, const char *group, struct why *why) MUST_CHECK;

@@ -128,6 +128,12 @@ void proc_channel_send(struct proc_channel *channel, uint32_t type, struct span 
   if (channel->out.len > 0) watch(channel);
 }
 
+void proc_channel_finish(struct proc_channel *channel) {
+  ALWAYS(channel->magic == CHANNEL_MAGIC);
+  if (channel->closed || channel->closing) return;
+  if (!receive(channel) && !channel->closing) gone(channel);
+}
+
 static void on_poll_closed(uv_handle_t *handle) {
   struct proc_channel *channel = handle->data;
   close(channel->fd);

@@ -1,5 +1,6 @@
 // Opens, shares and closes the listening sockets. Runs in the master.
 #include "supervisor/listeners.h"
+#include "supervisor/state.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -165,8 +166,7 @@ static enum err listener_open(struct listeners *l, struct listener *listener, co
 enum err listeners_open(const struct config *config, unsigned workers, const struct listeners *old, int64_t patience_ms,
                         struct listeners **out, struct why *why) {
   struct listeners *l = xcalloc(1, sizeof *l);
-  l->uid = old ? old->uid : (uid_t)-1;
-  l->gid = old ? old->gid : (gid_t)-1;
+  state_owner(config, &l->uid, &l->gid);
   const struct config_list *bind_list = &config->server_bind;
   l->items = xcalloc(bind_list->count ? bind_list->count : 1, sizeof *l->items);
   enum err e = ERR_OK;

@@ -1,0 +1,12 @@
+// Detaching from the terminal, with a parent that waits until the daemon is ready.
+#ifndef SUPERVISOR_DAEMON_H
+#define SUPERVISOR_DAEMON_H
+
+#include "wahook/base.h"
+
+// Returns in the detached process only; the one that was started waits, and exits with 0 when daemon_ready() was called, else with the
+// status that the detached one ended with.
+enum err daemon_detach(int *ready_fd, struct why *why) MUST_CHECK;
+void daemon_ready(int *ready_fd); // nothing happens for -1
+
+#endif

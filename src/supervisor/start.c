@@ -1,0 +1,81 @@
+// The first decision: child or command or master. Runs in every process.
+#include "wahook/supervisor.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "supervisor/command.h"
+#include "supervisor/master.h"
+#include "supervisor/roles.h"
+
+static int print(struct buf *text) {
+  fwrite(text->data, 1, text->len, stdout);
+  buf_free(text);
+  return fflush(stdout) == 0 ? EX_OK : EX_IOERR;
+}
+
+static void print_errors(const struct config_errors *errors) {
+  if (errors->warnings.len) fwrite(errors->warnings.data, 1, errors->warnings.len, stderr);
+  if (errors->text.len) fwrite(errors->text.data, 1, errors->text.len, stderr);
+}
+
+static int test_result(const struct config *config, unsigned errors) {
+  const char *file = config && *config->file ? config->file : "(none: defaults and environment)";
+  if (errors) {
+    fprintf(stderr, "wahookd: the configuration has %u error%s\n", errors, errors == 1 ? "" : "s");
+    return EX_CONFIG;
+  }
+  printf("wahookd: configuration file %s is good\n", file);
+  return EX_OK;
+}
+
+// Takes the configuration over.
+static int command_or_master(struct config *config, const struct config_command *command, enum err loaded, struct config_errors *errors,
+                             int argc, char **argv, char **environ) {
+  bool daemon = !command->dump && !command->signal;
+  // A daemon's whole demands, so that all errors are told at once; a dump or a signal only needs values that can be read.
+  enum err checked = daemon ? config_check_daemon(config, errors) : ERR_OK;
+  print_errors(errors);
+  int status;
+  struct buf text = {0};
+  if (command->test) {
+    status = test_result(config, errors->count);
+  } else if (loaded != ERR_OK || checked != ERR_OK) {
+    fprintf(stderr, "wahookd: %u error%s in the configuration, not started\n", errors->count, errors->count == 1 ? "" : "s");
+    status = EX_CONFIG;
+  } else if (command->dump) {
+    config_dump(config, &text);
+    status = print(&text);
+  } else if (command->signal) {
+    status = command_signal(config, command->signal);
+  } else {
+    return master_run(config, argc, argv, environ);
+  }
+  if (config) config_free(config);
+  return status;
+}
+
+int supervisor_main(int argc, char **argv, char **environ) {
+  const char *role = proc_role();
+  if (role && strcmp(role, shm_role_name(SHM_ROLE_WORKER)) == 0) return worker_main();
+  if (role && strcmp(role, shm_role_name(SHM_ROLE_DISPATCHER)) == 0) return dispatcher_main();
+  struct config *config = NULL;
+  struct config_command command = {0};
+  struct config_errors errors = {0};
+  struct buf text = {0};
+  enum err loaded = config_load(&config, &command, argc, argv, environ, &errors);
+  int status;
+  if (command.help || command.version) {
+    if (command.help)
+      config_help(&text, "wahookd");
+    else
+      buf_printf(&text, "wahookd %s\n", WAHOOK_VERSION);
+    status = print(&text);
+    if (config) config_free(config);
+  } else {
+    status = command_or_master(config, &command, loaded, &errors, argc, argv, environ);
+  }
+  config_errors_free(&errors);
+  return status;
+}
