@@ -32,7 +32,7 @@ struct config {
 #define OPTION(section, key, type, def, min, max, chr, flags, env, holders, help) CONFIG_T_##type section##_##key;
 #include "wahook/options.def"
 #undef OPTION
-  char *file; // the configuration file that was read, "" for none
+  char *file;                    // the configuration file that was read, "" for none
   struct config_origin *origins; // where each value came from; private, NULL in a snapshot
 };
 
