@@ -173,6 +173,7 @@ static void *write_many(void *arg) {
     char key[SHM_KEY_MAX];
     snprintf(key, sizeof key, "%0*d", 10 + i % 40, i % 10);
     if (shm_invalidate(arg, span_of(key)) != ERR_OK) die("not written");
+    if (i % 64 == 0) usleep(100); // lets the reader keep up on a busy machine
   }
   return NULL;
 }
