@@ -36,7 +36,7 @@ struct child {
   bool retire;                  // no successor when it is gone
   bool planned;                 // we told it to go: its end is no crash
   bool hung;                    // the watchdog hit it
-  char fatal[256];              // what it said before it gave up
+  char fatal[320];              // what it said before it gave up
 };
 
 enum master_life { MASTER_STARTING, MASTER_RUNNING, MASTER_STOPPING };

@@ -158,7 +158,7 @@ void reload_child_ready(struct child *child) {
 bool reload_child_died(struct child *child) {
   struct master *master = child->master;
   if (!is_next(child) || master->reload.committed) return false;
-  char name[32], reason[340];
+  char name[32], reason[400];
   snprintf(reason, sizeof reason, "%s of the new configuration %s%s", child_name(child, name), *child->fatal ? "says: " : "died",
            child->fatal);
   child->retire = true;
