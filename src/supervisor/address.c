@@ -4,7 +4,6 @@
 #include <arpa/inet.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/un.h>
 
@@ -121,12 +120,4 @@ uint16_t address_port(const struct address *address) {
   if (address->sa.ss_family == AF_INET6) return ntohs(((const struct sockaddr_in6 *)&address->sa)->sin6_port);
   if (address->sa.ss_family == AF_INET) return ntohs(((const struct sockaddr_in *)&address->sa)->sin_port);
   return 0;
-}
-
-void address_set_port(struct address *address, uint16_t port) {
-  if (address->sa.ss_family == AF_INET6) ((struct sockaddr_in6 *)&address->sa)->sin6_port = htons(port);
-  if (address->sa.ss_family == AF_INET) ((struct sockaddr_in *)&address->sa)->sin_port = htons(port);
-  char *colon = strrchr(address->text, ':');
-  ALWAYS(colon != NULL);
-  snprintf(colon, sizeof address->text - (size_t)(colon - address->text), ":%u", port);
 }

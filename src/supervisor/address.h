@@ -10,7 +10,7 @@ struct address {
   struct sockaddr_storage sa;
   socklen_t sa_len;
   bool dual;      // ":PORT": IPv6 and IPv4 on one socket where there is IPv6
-  char text[140]; // as configured; after a bind to port 0 with the port that it became
+  char text[140]; // as configured
 };
 
 // HOST:PORT, [IPv6]:PORT, :PORT, unix:PATH. ERR_FORMAT, ERR_NOT_FOUND (the host name) with why.
@@ -18,6 +18,5 @@ enum err address_parse(struct span text, struct address *out, struct why *why) M
 bool address_is_unix(const struct address *address);
 const char *address_unix_path(const struct address *address);
 uint16_t address_port(const struct address *address);
-void address_set_port(struct address *address, uint16_t port); // also in the text
 
 #endif

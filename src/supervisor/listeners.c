@@ -55,13 +55,6 @@ static enum err tcp_open(struct address *a, bool share_port, int *out, struct wh
   if (fd < 0) return refuse(fd, a, "open", why);
   if (share_port && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) != 0) return refuse(fd, a, "share", why);
   if (bind(fd, (struct sockaddr *)&a->sa, a->sa_len) != 0 || listen(fd, BACKLOG) != 0) return refuse(fd, a, "listen on", why);
-  if (address_port(a) == 0) {
-    struct sockaddr_storage bound = {0};
-    socklen_t len = sizeof bound;
-    if (getsockname(fd, (struct sockaddr *)&bound, &len) == 0)
-      address_set_port(a, ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
-                                                            : ((struct sockaddr_in *)&bound)->sin_port));
-  }
   *out = fd;
   return ERR_OK;
 }
@@ -125,7 +118,7 @@ static unsigned sockets_wanted(const struct listener *listener, bool admin, unsi
   return admin || address_is_unix(&listener->address) ? 1 : workers;
 }
 
-// By the text as configured; port 0 never matches its successor, since it was replaced by the real one.
+// By the text as configured.
 static const struct listener *find(const struct listeners *in, const char *text) {
   for (unsigned i = 0; in && i < in->count; i++)
     if (strcmp(in->items[i].address.text, text) == 0) return &in->items[i];
@@ -152,7 +145,7 @@ static enum err listener_open(struct listeners *l, struct listener *listener, co
   } else {
     int64_t until_us = clock_mono_us() + patience_ms * 1000;
     for (;;) {
-      bool probe = !admin && !address_is_unix(&listener->address) && address_port(&listener->address) != 0;
+      bool probe = !admin && !address_is_unix(&listener->address);
       e = probe ? tcp_probe(&listener->address, why) : ERR_OK;
       if (e == ERR_OK) e = listener_grow(l, listener, 1, admin, why);
       if (e != ERR_CONFLICT || clock_mono_us() >= until_us) break;

@@ -82,14 +82,6 @@ static void test_wrong_ones_say_what_is_wrong(void **state) {
   assert_int_not_equal(address_parse(span_of(longer), &a, NULL), ERR_OK);
 }
 
-static void test_a_port_that_became_known(void **state) {
-  (void)state;
-  struct address a = parse("[::1]:0");
-  address_set_port(&a, 4711);
-  assert_string_equal(a.text, "[::1]:4711");
-  assert_int_equal(address_port(&a), 4711);
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_ipv4),
@@ -97,7 +89,7 @@ int main(void) {
       cmocka_unit_test(test_port_alone_is_every_interface),
       cmocka_unit_test(test_unix),
       cmocka_unit_test(test_wrong_ones_say_what_is_wrong),
-      cmocka_unit_test(test_a_port_that_became_known),
+
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
