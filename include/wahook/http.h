@@ -113,5 +113,7 @@ void http_respond_json(struct http_request *request, int status, struct span jso
 void http_respond_error(struct http_request *request, int status, const char *detail);
 // Closes the connection after this answer.
 void http_request_close_after(struct http_request *request);
+// Resets the connection without an answer; the request is gone then.
+void http_request_abort(struct http_request *request);
 
 #endif
