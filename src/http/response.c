@@ -45,8 +45,10 @@ static bool keeps_alive(const struct http_request *request) {
   const struct http_server *server = request->server;
   const struct http__conn *conn = request->conn;
   unsigned most = server->options.limits.max_requests_per_connection;
-  if (request->close_after || conn->eof || server->draining || server->closing || (most && conn->served >= most)) return false;
-  return request->message.keep_alive;
+  if (request->close_after || !request->message.keep_alive || (most && conn->served >= most)) return false;
+  // Towards the end of a connection every request that has come is answered; the last one closes it.
+  bool last = conn->last == request && !conn->stash.len;
+  return !(last && (conn->eof || server->draining || server->closing));
 }
 
 static void count_answer(struct http_request *request, int status, size_t bytes) {
