@@ -118,6 +118,16 @@ $(BUILD)/unit/$(1)/%: test/unit/$(1)/%.c $(call libs_of,$(1) $(call below,$(1)))
 endef
 $(foreach f,$(FOLDERS),$(eval $(call unit_rule,$(f))))
 
+# A tool's parts but for its main(), over the whole house.
+define tool_unit_rule
+$(BUILD)/unit/$(1)/%: test/unit/$(1)/%.c $(filter-out %/main.o,$(call objects,tools/$(1))) $(ALL_LIBS) $(LLHTTP_LIB)
+	@mkdir -p $$(@D)
+	@echo "  TEST  $$<"
+	$(Q)$(CC) $(CPPFLAGS) -Itest/unit $(CFLAGS) -Wno-missing-prototypes $(PKG_CFLAGS) $(LLHTTP_CFLAGS) -MMD -MP $(LDFLAGS) -o $$@ $$< \
+	  $(filter-out %/main.o,$(call objects,tools/$(1))) -Wl,--start-group $(ALL_LIBS) -Wl,--end-group $(LLHTTP_LIB) -lcmocka $(PKG_LIBS) -lm -ldl
+endef
+$(foreach t,ctl sandbox,$(eval $(call tool_unit_rule,$(t))))
+
 unit: $(UNIT_BIN)
 	@test/run-unit $(UNIT_BIN)
 

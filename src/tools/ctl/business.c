@@ -41,19 +41,15 @@ static const struct rows_column columns[] = {
 
 static void add_row(void *ctx, const struct business *b) {
   struct rows *rows = ctx;
-  struct buf phones = {NULL, 0, 0};
-  for (unsigned i = 0; i < b->phone_count; i++)
-    buf_printf(&phones, "%s%s", i ? "," : "", b->phone_number_ids[i]);
   rows_text(rows, b->id);
   rows_text(rows, b->name);
   rows_text(rows, b->sub_domain);
-  rows_text(rows, phones.data);
+  rows_list(rows, b->phone_number_ids, b->phone_count);
   rows_text(rows, b->waba_id);
   rows_bool(rows, b->is_active && b->whatsapp_enabled, "active", b->is_active ? "disabled" : "inactive");
   rows_text(rows, *b->access_token ? token_format_name(token_detect(span_of(b->access_token))) : "none");
   rows_time(rows, b->token_expires_ms * 1000);
   rows_time(rows, b->created_ms * 1000);
-  buf_free(&phones);
 }
 
 struct listing {

@@ -99,6 +99,7 @@ struct rows {
 };
 void rows_begin(struct rows *rows, const struct rows_column *columns, unsigned count, bool json);
 void rows_text(struct rows *rows, const char *text);
+void rows_list(struct rows *rows, char *const *items, unsigned count); // "a,b" or an array
 void rows_number(struct rows *rows, int64_t value);
 void rows_bool(struct rows *rows, bool value, const char *yes, const char *no); // words for people
 void rows_time(struct rows *rows, int64_t wall_us);                             // 0: "-" or null

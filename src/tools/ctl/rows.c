@@ -56,6 +56,24 @@ void rows_text(struct rows *rows, const char *text) {
   end_cell(rows);
 }
 
+void rows_list(struct rows *rows, char *const *items, unsigned count) {
+  const char *key = next_cell(rows);
+  struct buf text = {NULL, 0, 0};
+  if (rows->json) json_open(&rows->w, key, '[');
+  for (unsigned i = 0; i < count; i++) {
+    if (rows->json)
+      json_put_string(&rows->w, NULL, items[i]);
+    else
+      buf_printf(&text, "%s%s", i ? "," : "", items[i]);
+  }
+  if (rows->json)
+    json_close(&rows->w, ']');
+  else
+    add_cell(rows, text.len ? buf_span(&text) : SPAN("-"));
+  buf_free(&text);
+  end_cell(rows);
+}
+
 void rows_number(struct rows *rows, int64_t value) {
   const char *key = next_cell(rows);
   char text[24];
