@@ -10,7 +10,7 @@ static enum err open_view(const struct ctl *ctl, struct spool_view **out, struct
   buf_printf(&path, "%s/spool.db", ctl->config->server_state_dir);
   enum err e = spool_view_open(path.data, out, why);
   buf_free(&path);
-  return e;
+  return e == ERR_NOT_FOUND ? ERR_UNAVAILABLE : e; // no spool is not the same as no such job
 }
 
 static const struct rows_column columns[] = {
