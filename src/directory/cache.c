@@ -1,0 +1,177 @@
+// LRU + TTL + negative + stale, without clock or store. Runs in workers and the dispatcher.
+//
+// Known and unknown keys live in tables of their own: a flood of unknown ids pushes out only other unknown ids.
+#include "cache.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <uthash.h>
+#include <utlist.h>
+
+#define CACHE_MAGIC 0x43414348u
+
+struct entry {
+  struct cache_key key;
+  struct business *business; // NULL: unknown
+  int64_t loaded_us;
+  struct entry *prev, *next; // the list's head was used last
+  UT_hash_handle hh;
+};
+struct shelf {
+  struct entry *table, *recent;
+  size_t capacity;
+};
+struct cache {
+  uint32_t magic;
+  struct cache_limits limits;
+  struct shelf known, unknown;
+  struct entry *dead; // through `next`
+  uint64_t evictions;
+};
+
+bool cache_key_make(struct cache_key *out, enum directory_key kind, struct span key) {
+  static const char *const prefixes[] = {"phone:", "subdomain:", "waba:"};
+  const char *prefix = prefixes[kind];
+  size_t head = strlen(prefix);
+  if (key.len == 0 || head + key.len > CACHE_KEY_MAX) return false;
+  memcpy(out->text, prefix, head);
+  memcpy(out->text + head, key.ptr, key.len);
+  out->len = (uint8_t)(head + key.len);
+  return true;
+}
+
+struct cache *cache_new(const struct cache_limits *limits) {
+  struct cache *cache = xcalloc(1, sizeof *cache);
+  cache->magic = CACHE_MAGIC;
+  cache->limits = *limits;
+  cache->known.capacity = limits->capacity ? limits->capacity : 1;
+  cache->unknown.capacity = limits->capacity > CACHE_UNKNOWN_MIN ? limits->capacity : CACHE_UNKNOWN_MIN;
+  return cache;
+}
+
+static struct entry *find(struct shelf *shelf, const char *text, size_t len) {
+  struct entry *e;
+  HASH_FIND(hh, shelf->table, text, len, e);
+  return e;
+}
+
+static void drop(struct cache *cache, struct shelf *shelf, struct entry *e) {
+  HASH_DEL(shelf->table, e);
+  DL_DELETE(shelf->recent, e);
+  if (!e->business) {
+    free(e);
+    return;
+  }
+  e->next = cache->dead;
+  cache->dead = e;
+}
+
+static void drop_key(struct cache *cache, const char *text, size_t len) {
+  struct shelf *shelves[] = {&cache->known, &cache->unknown};
+  for (size_t i = 0; i < COUNT_OF(shelves); i++) {
+    struct entry *e = find(shelves[i], text, len);
+    if (e) drop(cache, shelves[i], e);
+  }
+}
+
+enum cache_state cache_get(struct cache *cache, const struct cache_key *key, int64_t now_us, const struct business **out) {
+  ALWAYS(cache->magic == CACHE_MAGIC);
+  struct shelf *shelf = &cache->known;
+  struct entry *e = find(shelf, key->text, key->len);
+  if (!e) {
+    shelf = &cache->unknown;
+    e = find(shelf, key->text, key->len);
+  }
+  if (!e) return CACHE_ABSENT;
+  int64_t age = now_us - e->loaded_us;
+  bool fresh = age < (e->business ? cache->limits.ttl_us : cache->limits.negative_ttl_us);
+  // An expired "unknown" is worth nothing: the business may have been added since.
+  if (!fresh && (!e->business || age >= cache->limits.stale_max_us)) {
+    drop(cache, shelf, e);
+    return CACHE_ABSENT;
+  }
+  if (e != shelf->recent) {
+    DL_DELETE(shelf->recent, e);
+    DL_PREPEND(shelf->recent, e);
+  }
+  *out = e->business;
+  return fresh ? CACHE_FRESH : CACHE_STALE;
+}
+
+void cache_put(struct cache *cache, const struct cache_key *key, struct business *business, int64_t now_us) {
+  ALWAYS(cache->magic == CACHE_MAGIC);
+  drop_key(cache, key->text, key->len);
+  struct shelf *shelf = business ? &cache->known : &cache->unknown;
+  if (HASH_COUNT(shelf->table) >= shelf->capacity) {
+    drop(cache, shelf, shelf->recent->prev); // a utlist head's prev is the tail
+    if (business) cache->evictions++;
+  }
+  struct entry *e = xcalloc(1, sizeof *e);
+  e->key = *key;
+  e->business = business;
+  e->loaded_us = now_us;
+  HASH_ADD_KEYPTR(hh, shelf->table, e->key.text, e->key.len, e);
+  DL_PREPEND(shelf->recent, e);
+}
+
+void cache_retire(struct cache *cache, struct business *business) {
+  struct entry *e = xcalloc(1, sizeof *e);
+  e->business = business;
+  e->next = cache->dead;
+  cache->dead = e;
+}
+
+static void forget_matching(struct cache *cache, struct shelf *shelf, struct span glob) {
+  struct entry *e, *next;
+  DL_FOREACH_SAFE(shelf->recent, e, next) {
+    if (span_glob((struct span){e->key.text, e->key.len}, glob)) drop(cache, shelf, e);
+  }
+}
+
+void cache_forget(struct cache *cache, struct span text_or_glob) {
+  ALWAYS(cache->magic == CACHE_MAGIC);
+  if (text_or_glob.len == 0) return;
+  if (!memchr(text_or_glob.ptr, '*', text_or_glob.len) && !memchr(text_or_glob.ptr, '?', text_or_glob.len)) {
+    drop_key(cache, text_or_glob.ptr, text_or_glob.len);
+    return;
+  }
+  forget_matching(cache, &cache->known, text_or_glob);
+  forget_matching(cache, &cache->unknown, text_or_glob);
+}
+
+void cache_clear(struct cache *cache) {
+  ALWAYS(cache->magic == CACHE_MAGIC);
+  while (cache->known.recent)
+    drop(cache, &cache->known, cache->known.recent);
+  while (cache->unknown.recent)
+    drop(cache, &cache->unknown, cache->unknown.recent);
+}
+
+void cache_bury(struct cache *cache) {
+  ALWAYS(cache->magic == CACHE_MAGIC);
+  while (cache->dead) {
+    struct entry *e = cache->dead;
+    cache->dead = e->next;
+    business_free(e->business);
+    free(e);
+  }
+}
+
+void cache_free(struct cache *cache) {
+  if (!cache) return;
+  cache_clear(cache);
+  cache_bury(cache);
+  cache->magic = 0;
+  free(cache);
+}
+
+size_t cache_size(const struct cache *cache) {
+  return HASH_COUNT(cache->known.table);
+}
+size_t cache_unknown_size(const struct cache *cache) {
+  return HASH_COUNT(cache->unknown.table);
+}
+uint64_t cache_evictions(const struct cache *cache) {
+  return cache->evictions;
+}

@@ -1,0 +1,281 @@
+// The directory's façade: cache, single flights, broadcasts, the store's health. Runs on the loop of workers and the dispatcher.
+//
+//   get/find ─▶ default business? ─▶ cache ── fresh ─▶ answer
+//                                      ├── stale ─▶ answer, and one flight in the background
+//                                      └── absent ─▶ one flight ─▶ store (pool thread) ─▶ cache ─▶ all who wait
+//                                                    store down: LATER, and a pause before the next try
+#include <stdlib.h>
+#include <string.h>
+
+#include "inside.h"
+#include "wahook/log.h"
+
+#define TICK_MS      1000
+#define PAUSE_MIN_US 250000
+#define PAUSE_MAX_US 5000000
+#define COMPLAIN_US  60000000
+#define WARM_MAX     100 // businesses of a warm-up that was broadcast
+
+static void count(struct directory *d, enum metric metric, uint64_t n) {
+  if (d->slot) metrics_add(d->slot, metric, n);
+}
+
+// ---------------------------------------------------------------- the store's health
+
+void directory__asked(struct directory *d, enum err e, const char *why, int64_t took_us) {
+  int64_t now_us = loop_now_us(d->loop);
+  bool good = e == ERR_OK || e == ERR_NOT_FOUND;
+  count(d, METRIC_STORE_QUERIES, 1);
+  if (d->slot) metrics_observe(d->slot, HISTOGRAM_LOOKUP, (uint64_t)took_us);
+  if (good) {
+    if (d->failing) log_info("directory", "the store answers again");
+    d->failing = false;
+    d->pause_us = d->retry_us = d->complain_us = 0;
+    if (d->shm) {
+      atomic_store(&d->shm->broadcast->directory_failed_us, 0);
+      atomic_store(&d->shm->broadcast->directory_ok_us, now_us);
+    }
+    return;
+  }
+  count(d, METRIC_STORE_ERRORS, 1);
+  if (d->shm) atomic_store(&d->shm->broadcast->directory_failed_us, now_us);
+  if (now_us >= d->complain_us) {
+    d->complain_us = now_us + COMPLAIN_US;
+    log_warning("directory", "the store cannot be asked: %s (known businesses are answered from the cache, new ones wait)", why);
+  }
+  d->failing = true;
+  if (now_us < d->retry_us) return; // another one of the batch that began the pause
+  d->pause_us = d->pause_us == 0 ? PAUSE_MIN_US : d->pause_us * 2 < PAUSE_MAX_US ? d->pause_us * 2 : PAUSE_MAX_US;
+  d->retry_us = now_us + d->pause_us;
+}
+
+static const struct business *on_landed(void *ctx, const struct flight_landing *landing) {
+  struct directory *d = ctx;
+  ALWAYS(d->magic == DIRECTORY_MAGIC);
+  directory__asked(d, landing->err, landing->why, landing->took_us);
+  if (landing->err != ERR_OK && landing->err != ERR_NOT_FOUND) return NULL;
+  if (landing->outdated) {
+    if (landing->business) cache_retire(d->cache, landing->business);
+  } else {
+    cache_put(d->cache, landing->key, landing->business, loop_now_us(d->loop));
+  }
+  return landing->business;
+}
+
+// ---------------------------------------------------------------- broadcasts
+
+static void on_clear(void *ctx) {
+  directory_clear(ctx);
+}
+
+static void on_warmed(void *ctx, int n) {
+  (void)ctx;
+  if (n >= 0) log_info("directory", "Cache warmed up with %d businesses", n);
+}
+
+static void on_warm(void *ctx) {
+  struct directory *d = ctx;
+  directory_warm(d, WARM_MAX, on_warmed, NULL);
+}
+
+static void on_key(void *ctx, struct span key) {
+  struct directory *d = ctx;
+  cache_forget(d->cache, key);
+  flights_outdate(d->flights, key);
+  d->warm_outdated = true;
+}
+
+static const struct shm_events events = {.on_clear = on_clear, .on_warm = on_warm, .on_key = on_key};
+
+// At each look-up and each turn: a clear that was answered with 200 is in force for whatever is read after it.
+static void listen_in(struct directory *d) {
+  if (d->shm) shm_reader_poll(&d->reader, d->shm, &events, d);
+}
+
+static void on_turn(void *ctx) {
+  struct directory *d = ctx;
+  ALWAYS(d->magic == DIRECTORY_MAGIC);
+  listen_in(d);
+  cache_bury(d->cache);
+  if (!d->slot) return;
+  metrics_set(d->slot, METRIC_CACHE_SIZE, cache_size(d->cache));
+  uint64_t evictions = cache_evictions(d->cache);
+  if (evictions != d->evictions_told) count(d, METRIC_CACHE_EVICTIONS, evictions - d->evictions_told);
+  d->evictions_told = evictions;
+}
+
+static void on_tick(void *ctx) {
+  struct directory *d = ctx;
+  ALWAYS(d->magic == DIRECTORY_MAGIC);
+  keep__tick(d);
+}
+
+// ---------------------------------------------------------------- look-ups
+
+static bool is_standard(const struct directory *d, enum directory_key kind, struct span key) {
+  if (!d->standard) return false;
+  if (kind == DIRECTORY_PHONE) return span_eq(key, span_of(d->standard->phone_number_ids[0]));
+  return kind == DIRECTORY_SUBDOMAIN && span_eq(key, span_of(d->standard->sub_domain));
+}
+
+// *state CACHE_ABSENT: the cache does not know. *text is set unless UNKNOWN is answered.
+static enum directory_answer look(struct directory *d, enum directory_key kind, struct span key, struct cache_key *text,
+                                  enum cache_state *state, const struct business **out) {
+  const struct business *b = NULL;
+  *state = CACHE_FRESH;
+  if (is_standard(d, kind, key)) {
+    *out = d->standard;
+    d->hits++;
+    count(d, METRIC_CACHE_HITS, 1);
+    return DIRECTORY_FOUND;
+  }
+  // What no business can have costs neither a place in the cache nor a question.
+  bool possible = (kind != DIRECTORY_PHONE || business_phone_id_valid(key)) && cache_key_make(text, kind, key);
+  if (!possible) return DIRECTORY_UNKNOWN;
+  *state = cache_get(d->cache, text, loop_now_us(d->loop), &b);
+  if (*state == CACHE_ABSENT) {
+    d->misses++;
+    count(d, METRIC_CACHE_MISSES, 1);
+    log_debug("directory", "Cache MISS %.*s", (int)text->len, text->text);
+    return DIRECTORY_PENDING;
+  }
+  d->hits++;
+  count(d, METRIC_CACHE_HITS, 1);
+  if (*state == CACHE_STALE) count(d, METRIC_CACHE_STALE, 1);
+  if (!b) count(d, METRIC_CACHE_NEGATIVE, 1);
+  log_debug("directory", "Cache HIT %.*s", (int)text->len, text->text);
+  if (!b) return DIRECTORY_UNKNOWN;
+  *out = b;
+  return DIRECTORY_FOUND;
+}
+
+static bool fly(struct directory *d, enum directory_key kind, struct span key, const struct cache_key *text, directory_found *on_answer,
+                void *ctx) {
+  int64_t now_us = loop_now_us(d->loop);
+  return now_us >= d->retry_us && flights_join(d->flights, kind, key, text, on_answer, ctx, now_us);
+}
+
+enum directory_answer directory_get(struct directory *d, enum directory_key kind, struct span key, bool refresh,
+                                    const struct business **out) {
+  ALWAYS(d->magic == DIRECTORY_MAGIC);
+  struct cache_key text;
+  enum cache_state state;
+  listen_in(d);
+  enum directory_answer answer = look(d, kind, key, &text, &state, out);
+  if (refresh && state != CACHE_FRESH) (void)fly(d, kind, key, &text, NULL, NULL);
+  return answer;
+}
+
+void directory_find(struct directory *d, enum directory_key kind, struct span key, directory_found *on_answer, void *ctx) {
+  ALWAYS(d->magic == DIRECTORY_MAGIC);
+  struct cache_key text;
+  enum cache_state state;
+  const struct business *b = NULL;
+  listen_in(d);
+  enum directory_answer answer = look(d, kind, key, &text, &state, &b);
+  if (answer == DIRECTORY_PENDING) {
+    if (!fly(d, kind, key, &text, on_answer, ctx)) on_answer(ctx, DIRECTORY_LATER, NULL);
+    return;
+  }
+  if (state == CACHE_STALE) (void)fly(d, kind, key, &text, NULL, NULL);
+  on_answer(ctx, answer, b);
+}
+
+void directory_forget(struct directory *d, enum directory_key kind, struct span key) {
+  ALWAYS(d->magic == DIRECTORY_MAGIC);
+  struct cache_key text;
+  if (cache_key_make(&text, kind, key)) on_key(d, (struct span){text.text, text.len});
+}
+
+void directory_clear(struct directory *d) {
+  ALWAYS(d->magic == DIRECTORY_MAGIC);
+  cache_clear(d->cache);
+  flights_outdate(d->flights, (struct span){NULL, 0});
+  d->warm_outdated = true;
+}
+
+void directory_stats(const struct directory *d, struct directory_stats *out) {
+  ALWAYS(d->magic == DIRECTORY_MAGIC);
+  *out = (struct directory_stats){
+      .size = cache_size(d->cache),
+      .capacity = d->capacity,
+      .ttl_ms = d->ttl_ms,
+      .hits = d->hits,
+      .misses = d->misses,
+      .healthy = !d->failing,
+  };
+}
+
+// ---------------------------------------------------------------- beginning and end
+
+static struct business *make_standard(const char *phone_number_id, const char *token) {
+  if (!phone_number_id || !*phone_number_id) return NULL;
+  struct business *b = business_new();
+  char **names[] = {&b->id, &b->name, &b->sub_domain};
+  for (size_t i = 0; i < COUNT_OF(names); i++) {
+    free(*names[i]);
+    *names[i] = xstrdup("default");
+  }
+  free(b->access_token);
+  b->access_token = xstrdup(token ? token : "");
+  b->phone_number_ids[b->phone_count++] = xstrdup(phone_number_id);
+  b->whatsapp_enabled = b->is_active = true;
+  return b;
+}
+
+static void on_flights_idle(void *ctx) {
+  struct directory *d = ctx;
+  d->flights_idle = true;
+  directory__free_if_idle(d);
+}
+
+enum err directory_open(const struct directory_options *o, struct directory **out, struct why *why) {
+  struct store *store;
+  enum err e = store_open(o->store_uri, &store, why);
+  if (e) return e;
+  struct directory *d = xcalloc(1, sizeof *d);
+  *d = (struct directory){.magic = DIRECTORY_MAGIC, .loop = o->loop, .shm = o->shm, .slot = o->slot, .store = store};
+  d->ttl_ms = o->cache_ttl_ms;
+  d->capacity = o->cache_size ? o->cache_size : 1;
+  // A stale answer is never younger than a fresh one: stale_max counts from the loading too.
+  int64_t stale_ms = o->stale_max_ms > o->cache_ttl_ms ? o->stale_max_ms : o->cache_ttl_ms;
+  struct cache_limits limits = {d->capacity, o->cache_ttl_ms * 1000, o->negative_ttl_ms * 1000, stale_ms * 1000};
+  d->cache = cache_new(&limits);
+  struct flights_options f = {.loop = o->loop, .store = store, .on_landed = on_landed, .on_idle = on_flights_idle, .ctx = d};
+  d->flights = flights_new(&f);
+  d->standard = make_standard(o->default_phone_number_id, o->default_token);
+  if (d->shm) shm_reader_start(&d->reader, d->shm);
+  d->hook = (struct loop_hook){.on_turn = on_turn, .ctx = d};
+  loop_hook_add(d->loop, &d->hook);
+  loop_timer_init(d->loop, &d->timer, on_tick, d);
+  loop_timer_start(&d->timer, 0, TICK_MS);
+  *out = d;
+  return ERR_OK;
+}
+
+void directory__free_if_idle(struct directory *d) {
+  if (!d->closed || !d->timer_closed || !d->flights_idle || d->keeping) return;
+  flights_free(d->flights);
+  store_close(d->store);
+  cache_free(d->cache);
+  business_free(d->standard);
+  d->magic = 0;
+  free(d);
+}
+
+static void on_timer_closed(void *ctx) {
+  struct directory *d = ctx;
+  d->timer_closed = true;
+  directory__free_if_idle(d);
+}
+
+// The memory goes when the timer and the last job are back: loop_run() or loop_free() must come after this.
+void directory_close(struct directory *d) {
+  if (!d || d->closed) return;
+  ALWAYS(d->magic == DIRECTORY_MAGIC);
+  d->closed = true;
+  loop_hook_remove(d->loop, &d->hook);
+  loop_timer_close(&d->timer, on_timer_closed);
+  keep__close(d);
+  flights_close(d->flights);
+}

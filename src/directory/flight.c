@@ -1,0 +1,225 @@
+// Questions to the store, one per key at a time, on the threadpool. Runs in workers and the dispatcher, on the loop but for work().
+//
+//   join ─▶ QUEUED ─▶ FLYING (in a job with up to 16 others) ─▶ landed: cache, then the waiters
+//              ▲          │ outdated meanwhile
+//              └──────────┘
+#include "flight.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <uthash.h>
+#include <utlist.h>
+
+#define FLIGHTS_MAGIC 0x464c5953u
+#define JOBS_MAX      2     // of the pool's threads (4 by default): the rest stay free for others, also while a store hangs
+#define BATCH         16    // questions a job
+#define FLIGHTS_MAX   10000 // keys under way or waiting: more is a flood
+#define AGAIN_MAX     3     // a key that keeps being forgotten is answered all the same
+
+struct waiter {
+  directory_found *on_answer;
+  void *ctx;
+  int64_t since_us;
+  struct waiter *next;
+};
+struct flight {
+  struct cache_key text;
+  enum directory_key kind;
+  uint8_t key_at; // where in `text` the key itself begins
+  bool flying, outdated;
+  unsigned again;
+  struct waiter *waiters, **waiters_tail;
+  struct flight *prev, *next; // in the queue while not flying
+  UT_hash_handle hh;
+};
+struct flights {
+  uint32_t magic;
+  struct flights_options o;
+  struct flight *table, *queue;
+  unsigned jobs;
+  bool closed;
+};
+
+// All that the pool thread sees: copies, and the store.
+struct question {
+  struct flight *flight; // for done(), on the loop
+  enum directory_key kind;
+  struct cache_key text;
+  uint8_t key_at;
+  enum err err;
+  struct business *business;
+  struct why why;
+  int64_t took_us;
+};
+struct batch {
+  struct loop_job job;
+  struct flights *flights;
+  struct store *store;
+  unsigned count;
+  struct question questions[BATCH];
+};
+
+struct flights *flights_new(const struct flights_options *options) {
+  struct flights *flights = xcalloc(1, sizeof *flights);
+  flights->magic = FLIGHTS_MAGIC;
+  flights->o = *options;
+  return flights;
+}
+
+// On a pool thread. When the store cannot be asked, the others of the batch need not wait for their own time-out.
+static void work(struct loop_job *job) {
+  struct batch *batch = (struct batch *)(void *)job;
+  const struct question *down = NULL;
+  for (unsigned i = 0; i < batch->count; i++) {
+    struct question *q = &batch->questions[i];
+    if (down) {
+      q->err = down->err;
+      q->why = down->why;
+      continue;
+    }
+    struct span key = span_from((struct span){q->text.text, q->text.len}, q->key_at);
+    int64_t from = clock_mono_us();
+    q->err = store_find(batch->store, q->kind, key, &q->business, &q->why);
+    q->took_us = clock_mono_us() - from;
+    if (q->err != ERR_OK && q->err != ERR_NOT_FOUND) down = q;
+  }
+}
+
+static void tell(struct waiter *waiters, enum directory_answer answer, const struct business *business) {
+  while (waiters) {
+    struct waiter *w = waiters;
+    waiters = w->next;
+    w->on_answer(w->ctx, answer, business);
+    free(w);
+  }
+}
+
+static void forget_flight(struct flights *flights, struct flight *f) {
+  HASH_DEL(flights->table, f);
+  free(f);
+}
+
+static void take_off(struct flights *flights);
+
+static void land(struct flights *flights, struct question *q) {
+  struct flight *f = q->flight;
+  bool answered = q->err == ERR_OK || q->err == ERR_NOT_FOUND;
+  bool outdated = f->outdated && answered;
+  struct flight_landing landing = {&f->text, q->err, q->business, q->why.text, q->took_us, outdated};
+  const struct business *shown = flights->o.on_landed(flights->o.ctx, &landing);
+  if (outdated && f->again < AGAIN_MAX && !flights->closed) {
+    f->again++;
+    f->flying = f->outdated = false;
+    DL_APPEND(flights->queue, f);
+    return;
+  }
+  struct waiter *waiters = f->waiters;
+  forget_flight(flights, f);
+  tell(waiters, q->err == ERR_OK ? DIRECTORY_FOUND : q->err == ERR_NOT_FOUND ? DIRECTORY_UNKNOWN : DIRECTORY_LATER, shown);
+}
+
+static void done(struct loop_job *job, bool canceled) {
+  struct batch *batch = (struct batch *)(void *)job;
+  struct flights *flights = batch->flights;
+  ALWAYS(flights->magic == FLIGHTS_MAGIC);
+  for (unsigned i = 0; i < batch->count; i++) {
+    struct question *q = &batch->questions[i];
+    if (canceled) {
+      q->err = ERR_CANCELED;
+      why_set(&q->why, "canceled");
+    }
+    land(flights, q);
+  }
+  free(batch);
+  flights->jobs--; // only now: waiters that close us from their callback must not find us idle
+  take_off(flights);
+  if (flights->closed && flights->jobs == 0) flights->o.on_idle(flights->o.ctx);
+}
+
+static void take_off(struct flights *flights) {
+  while (flights->queue && flights->jobs < JOBS_MAX && !flights->closed) {
+    struct batch *batch = xcalloc(1, sizeof *batch);
+    batch->job = (struct loop_job){.work = work, .done = done};
+    batch->flights = flights;
+    batch->store = flights->o.store;
+    while (flights->queue && batch->count < BATCH) {
+      struct flight *f = flights->queue;
+      DL_DELETE(flights->queue, f);
+      f->flying = true;
+      batch->questions[batch->count++] = (struct question){.flight = f, .kind = f->kind, .text = f->text, .key_at = f->key_at};
+    }
+    flights->jobs++;
+    loop_job_submit(flights->o.loop, &batch->job);
+  }
+}
+
+bool flights_join(struct flights *flights, enum directory_key kind, struct span key, const struct cache_key *text,
+                  directory_found *on_answer, void *ctx, int64_t now_us) {
+  ALWAYS(flights->magic == FLIGHTS_MAGIC);
+  struct flight *f;
+  HASH_FIND(hh, flights->table, text->text, text->len, f);
+  if (!f) {
+    if (flights->closed || HASH_COUNT(flights->table) >= FLIGHTS_MAX) return false;
+    f = xcalloc(1, sizeof *f);
+    f->text = *text;
+    f->kind = kind;
+    f->key_at = (uint8_t)(text->len - key.len);
+    f->waiters_tail = &f->waiters;
+    HASH_ADD_KEYPTR(hh, flights->table, f->text.text, f->text.len, f);
+    DL_APPEND(flights->queue, f);
+  }
+  if (on_answer) {
+    struct waiter *w = xmalloc(sizeof *w);
+    *w = (struct waiter){on_answer, ctx, now_us, NULL};
+    *f->waiters_tail = w;
+    f->waiters_tail = &w->next;
+  }
+  take_off(flights);
+  return true;
+}
+
+void flights_outdate(struct flights *flights, struct span text_or_glob) {
+  struct flight *f, *next;
+  HASH_ITER(hh, flights->table, f, next) {
+    if (f->flying && (text_or_glob.len == 0 || span_glob((struct span){f->text.text, f->text.len}, text_or_glob))) f->outdated = true;
+  }
+}
+
+// Waiters are in the order of their coming: the first who is not due ends it. They are taken out before they are told, since
+// what they do may join or close.
+void flights_give_up(struct flights *flights, int64_t since_us) {
+  struct waiter *due = NULL, **due_tail = &due;
+  struct flight *f, *next;
+  HASH_ITER(hh, flights->table, f, next) {
+    while (f->waiters && f->waiters->since_us < since_us) {
+      struct waiter *w = f->waiters;
+      f->waiters = w->next;
+      if (!f->waiters) f->waiters_tail = &f->waiters;
+      w->next = NULL;
+      *due_tail = w;
+      due_tail = &w->next;
+    }
+  }
+  tell(due, DIRECTORY_LATER, NULL);
+}
+
+void flights_close(struct flights *flights) {
+  ALWAYS(flights->magic == FLIGHTS_MAGIC);
+  if (flights->closed) return;
+  flights->closed = true;
+  flights_give_up(flights, INT64_MAX);
+  while (flights->queue) {
+    struct flight *f = flights->queue;
+    DL_DELETE(flights->queue, f);
+    forget_flight(flights, f);
+  }
+  if (flights->jobs == 0) flights->o.on_idle(flights->o.ctx);
+}
+
+void flights_free(struct flights *flights) {
+  if (!flights) return;
+  ALWAYS(flights->magic == FLIGHTS_MAGIC && flights->jobs == 0 && !flights->table);
+  flights->magic = 0;
+  free(flights);
+}

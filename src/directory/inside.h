@@ -1,0 +1,55 @@
+// What directory.c and keep.c share.
+#ifndef WAHOOK_DIRECTORY_INSIDE_H
+#define WAHOOK_DIRECTORY_INSIDE_H
+
+#include "cache.h"
+#include "flight.h"
+#include "store.h"
+
+#define DIRECTORY_MAGIC 0x44495245u
+
+// A warm-up that waits or runs.
+struct warm {
+  unsigned max;
+  unsigned again; // times that it ran and was outdated before it ended
+  void (*on_done)(void *ctx, int count);
+  void *ctx;
+  struct warm *next;
+};
+
+struct directory {
+  uint32_t magic;
+  struct loop *loop;
+  struct shm *shm;       // may be NULL
+  struct shm_slot *slot; // may be NULL
+  struct store *store;
+  struct cache *cache;
+  struct flights *flights;
+  struct business *standard; // the default business, NULL for none
+  struct shm_reader reader;
+  struct loop_hook hook;
+  struct loop_timer timer;
+  int64_t ttl_ms;
+  size_t capacity;
+  uint64_t hits, misses, evictions_told;
+  // the store's health, as this process sees it
+  bool failing;
+  int64_t pause_us, retry_us, complain_us;
+  // housekeeping (keep.c): one job at a time
+  bool keeping, poll_due, version_known, warm_outdated;
+  uint64_t version;
+  struct warm *warms;
+  // the end: freed when nothing is out any more
+  bool closed, timer_closed, flights_idle;
+};
+
+// A question to the store ended: counts it, and turns the pause before the next try on or off.
+void directory__asked(struct directory *d, enum err e, const char *why, int64_t took_us);
+void directory__free_if_idle(struct directory *d);
+
+// Each second: who waits too long, what has changed, warm-ups.
+void keep__tick(struct directory *d);
+void keep__next(struct directory *d);
+void keep__close(struct directory *d);
+
+#endif
