@@ -25,7 +25,7 @@ struct intake_event {
   struct span wamid;           // empty: each delivery is its own event
   struct span type;            // "text", "delivered", the field's name, or why it is quarantined
   struct span profile_name;    // contacts[].profile.name, may be empty
-  struct span raw; // the element as JSON (see webhook.h), or the exact bytes when quarantined; other fields: 65,535 bytes at most
+  struct span raw;             // the exact bytes of the element, or of what is quarantined; other fields: 65,535 bytes at most
 };
 
 // ---------------------------------------------------------------- writer (worker)

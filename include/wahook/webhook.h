@@ -1,4 +1,4 @@
-// Meta's webhook: registration (GET) and delivery (POST), from the signature to the answer after the commit. Runs in the workers.
+// Meta's webhook: the GET that registers the address and the POST that delivers, up to the event's place in the journal.
 #ifndef WAHOOK_WEBHOOK_H
 #define WAHOOK_WEBHOOK_H
 
@@ -7,39 +7,39 @@
 #include "wahook/http.h"
 #include "wahook/intake.h"
 #include "wahook/limiter.h"
+#include "wahook/shm.h"
+
+// What a worker does, in this order:
+//   webhook_new → journal_open(on_commit = webhook_on_commit, ctx = the webhook) → http_server_new with webhook_routes → webhook_start
+//   … http_server drained or closed → journal_close → directory_close → webhook_free
+//
+// An event in the journal is one element of the payload (see struct intake_event); its `raw` holds the element's exact bytes:
+//   MESSAGE, STATUS, ERROR, ECHO   the element of messages[], statuses[], errors[], message_echoes[]
+//   ACCOUNT, OTHER                 the element of changes[]
+//   QUARANTINE                     the smallest part that could not be read, up to the whole body
+//
+// limits.webhook counts, per address, what nobody vouches for: GET verifications, unsigned and forged POSTs. An address over it is
+// refused before its body is read. limits.business counts events per phone number id (or WABA id): a POST is refused (429, so that Meta
+// delivers it again) only when every event in it is over; else all of it is taken, since a refusal would bring back the good ones, too.
 
 struct webhook;
 struct webhook_options {
   struct loop *loop;
   struct shm_slot *slot;
-  const struct config *config;
-  struct limiter *limiter; // NULL: no rate limits
+  const struct config *config; // borrowed: path, app_secrets, verify_token, allow_unsigned, max_body, limits.webhook, limits.business
+  struct limiter *limiter;
   struct directory *directory;
 };
 struct webhook *webhook_new(const struct webhook_options *options);
-// The journal that deliveries go to and the server that they come from, both made after the webhook; before the first request.
-void webhook_attach(struct webhook *webhook, struct journal *journal, struct http_server *server);
-void webhook_free(struct webhook *webhook);
-// The routes of this folder; `out` has room for WEBHOOK_ROUTES. Returns how many.
-#define WEBHOOK_ROUTES 1
+// Fills in the routes of this folder; returns how many (never more than WEBHOOK_ROUTES_MAX).
+#define WEBHOOK_ROUTES_MAX 2
 unsigned webhook_routes(struct webhook *webhook, struct http_route *out);
-// The journal's on_commit (ctx: the webhook): answers the deliveries that are decided now.
-void webhook_on_commit(void *ctx, uint64_t upto, enum err result);
-
-// ---- pure parts, also for tests and tools
-
-// Why a payload or a part of it goes to quarantine: the `type` of such an event.
-#define WEBHOOK_BAD_JSON "unreadable JSON"
-
-// Every entry, change, message, status and error of a delivery as an event of its own; broken ones as INTAKE_QUARANTINE with their raw
-// bytes. Spans point into the body and the arena. A body that cannot be read at all is one quarantine event; then the result is false.
-bool webhook_events(struct arena *arena, struct span body, int64_t received_us,
-                    void (*on_event)(void *ctx, const struct intake_event *event), void *ctx);
-
-enum webhook_signature { SIGNATURE_OK, SIGNATURE_MISSING, SIGNATURE_WRONG };
-struct hmac;
-// X-Hub-Signature-256: "sha256=" and 64 lower-case hex digits of HMAC-SHA256(app secret, exact body); any of the secrets fits. Constant
-// time.
-enum webhook_signature webhook_signature_check(struct span header, struct span body, struct hmac *const *secrets, size_t count);
+// Before the first request is served.
+void webhook_start(struct webhook *webhook, struct journal *journal, struct http_server *server);
+// For struct journal_options: answers the requests whose events are decided.
+void webhook_on_commit(void *webhook, uint64_t upto, enum err result);
+// Requests that wait for their commit.
+size_t webhook_waiting(const struct webhook *webhook);
+void webhook_free(struct webhook *webhook);
 
 #endif
