@@ -30,6 +30,7 @@ struct sandbox {
   struct sandbox_options options;
   struct loop *loop;
   struct http_server *server;
+  struct shm_slot *slot; // the HTTP counters; nobody reads them here
   struct outbound *outbound;
   struct hmac *hmac;
   struct arena arena; // of the request in work
