@@ -26,7 +26,7 @@ struct worker {
   struct admin *admin;
   struct journal *journal;
   struct http_server *server;
-  struct http_route routes[WEBHOOK_ROUTES + ADMIN_ROUTES_MAX];
+  struct http_route routes[WEBHOOK_ROUTES_MAX + ADMIN_ROUTES_MAX];
   unsigned route_count;
   struct loop_timer deadline;
   bool closing; // the journal is being closed
@@ -210,7 +210,7 @@ int worker_main(void) {
   make_pages(&worker);
   make_server(&worker);
   make_journal(&worker);
-  webhook_attach(worker.webhook, worker.journal, worker.server);
+  webhook_start(worker.webhook, worker.journal, worker.server);
   process_warm(process, worker.directory, on_warm);
   loop_run(process->loop);
   webhook_free(worker.webhook);

@@ -168,8 +168,8 @@ static void on_entry(struct walk *walk, const struct json *entry) {
   }
 }
 
-bool webhook_events(struct arena *arena, struct span body, int64_t received_us,
-                    void (*on_event)(void *ctx, const struct intake_event *event), void *ctx) {
+bool webhook__events(struct arena *arena, struct span body, int64_t received_us,
+                     void (*on_event)(void *ctx, const struct intake_event *event), void *ctx) {
   struct walk walk = {.received_us = received_us, .on_event = on_event, .ctx = ctx};
   const struct json *root = NULL;
   const struct json whole = {.raw = body};

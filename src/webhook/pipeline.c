@@ -40,7 +40,7 @@ static enum step_result step_signature(struct delivery *d) {
   struct webhook *w = d->webhook;
   shm_stage(w->slot, "webhook.signature", http_request_id(d->request));
   struct span header = http_request_header(d->request, "x-hub-signature-256");
-  switch (webhook_signature_check(header, http_request_body(d->request), w->secrets, w->secret_count)) {
+  switch (signature__check(header, http_request_body(d->request), w->secrets, w->secret_count)) {
   case SIGNATURE_OK: return NEXT;
   case SIGNATURE_MISSING:
     if (w->config->webhook_allow_unsigned) return limit__unverified(w, d->request) ? NEXT : DONE;
@@ -71,7 +71,7 @@ static enum step_result step_parse(struct delivery *d) {
   shm_stage(w->slot, "webhook.parse", http_request_id(d->request));
   arena_reset(&w->arena);
   w->event_count = 0;
-  bool readable = webhook_events(&w->arena, http_request_body(d->request), clock_wall_us(), keep_event, w);
+  bool readable = webhook__events(&w->arena, http_request_body(d->request), clock_wall_us(), keep_event, w);
   if (!readable) {
     metrics_add(w->slot, METRIC_WEBHOOK_QUARANTINED, 1);
     log_warning("webhook", "a delivery could not be read (%.*s) and is kept in quarantine", SPAN_FMT(w->events[0].type));

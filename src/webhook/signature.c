@@ -3,7 +3,7 @@
 
 #define PREFIX "sha256="
 
-enum webhook_signature webhook_signature_check(struct span header, struct span body, struct hmac *const *secrets, size_t count) {
+enum signature signature__check(struct span header, struct span body, struct hmac *const *secrets, size_t count) {
   if (!header.ptr || !header.len) return SIGNATURE_MISSING;
   if (header.len != sizeof PREFIX - 1 + 64 || !span_starts(header, SPAN(PREFIX))) return SIGNATURE_WRONG;
   struct span given = span_from(header, sizeof PREFIX - 1);

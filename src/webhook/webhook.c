@@ -36,7 +36,7 @@ struct webhook *webhook_new(const struct webhook_options *options) {
   return webhook;
 }
 
-void webhook_attach(struct webhook *webhook, struct journal *journal, struct http_server *server) {
+void webhook_start(struct webhook *webhook, struct journal *journal, struct http_server *server) {
   webhook->journal = journal;
   webhook->server = server;
 }
@@ -61,11 +61,15 @@ unsigned webhook_routes(struct webhook *webhook, struct http_route *out) {
                                .on_request = on_request,
                                .ctx = webhook,
                                .max_body_bytes = (size_t)webhook->config->webhook_max_body};
-  return WEBHOOK_ROUTES;
+  return 1;
 }
 
-void webhook_on_commit(void *ctx, uint64_t upto, enum err result) {
-  struct webhook *webhook = ctx;
+size_t webhook_waiting(const struct webhook *webhook) {
+  return webhook->queue_len;
+}
+
+void webhook_on_commit(void *webhook_ptr, uint64_t upto, enum err result) {
+  struct webhook *webhook = webhook_ptr;
   ALWAYS(webhook->magic == WEBHOOK_MAGIC);
   pipeline__committed(webhook, upto, result);
 }

@@ -35,6 +35,23 @@ struct webhook {
 // Rule ids of the limiter's table (the operator's pages have theirs from 100 on).
 enum { WEBHOOK_LIMIT_UNVERIFIED = 1, WEBHOOK_LIMIT_BUSINESS = 2 };
 
+// ---- pure parts, also for tests
+
+// Why a whole body goes to quarantine: the `type` of that event.
+#define WEBHOOK_BAD_JSON "unreadable JSON"
+
+// payload.c: every entry, change, message, status and error of a delivery as an event of its own; broken ones as INTAKE_QUARANTINE with
+// their raw bytes. Spans point into the body and the arena. A body that cannot be read at all is one quarantine event; then the result is
+// false.
+bool webhook__events(struct arena *arena, struct span body, int64_t received_us,
+                     void (*on_event)(void *ctx, const struct intake_event *event), void *ctx);
+
+// signature.c: X-Hub-Signature-256, "sha256=" and 64 lower-case hex digits of HMAC-SHA256(app secret, exact body); any of the secrets fits.
+enum signature { SIGNATURE_OK, SIGNATURE_MISSING, SIGNATURE_WRONG };
+enum signature signature__check(struct span header, struct span body, struct hmac *const *secrets, size_t count);
+
+// ---- parts that answer requests
+
 // limit.c: unverified traffic, by address. Answers 429 and returns false when over the limit.
 bool limit__unverified(struct webhook *webhook, struct http_request *request);
 // limit.c: verified traffic, by business; false when over the limit.

@@ -1,5 +1,5 @@
 // Webhook bodies: whatever the bytes, every event's spans lie within the body or the arena, and an unreadable body is one quarantine event.
-#include "wahook/webhook.h"
+#include "webhook/webhook.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -23,7 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   struct arena arena;
   arena_init(&arena, 4096, 64 << 20);
   struct seen seen = {.body = {(const char *)data, size}};
-  if (!webhook_events(&arena, seen.body, 1, on_event, &seen)) ALWAYS(seen.events == 1 && seen.quarantined == 1);
+  if (!webhook__events(&arena, seen.body, 1, on_event, &seen)) ALWAYS(seen.events == 1 && seen.quarantined == 1);
   arena_free(&arena);
   return 0;
 }

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "wahook/webhook.h"
+#include "webhook.h"
 
 #define VALUE(inside) "{\"entry\":[{\"id\":\"w1\",\"changes\":[{\"field\":\"messages\",\"value\":{" inside "}}]}]}"
 #define META          "\"metadata\":{\"phone_number_id\":\"100\"}"
@@ -71,7 +71,7 @@ static void each_payload_gives_its_events(void **state) {
   for (size_t i = 0; i < COUNT_OF(payloads); i++) {
     struct buf out = {0};
     arena_reset(&arena);
-    webhook_events(&arena, span_of(payloads[i].body), 7, write_event, &out);
+    webhook__events(&arena, span_of(payloads[i].body), 7, write_event, &out);
     assert_string_equal(out.data ? out.data : "", payloads[i].events);
     buf_free(&out);
   }
@@ -88,7 +88,7 @@ static void raw_bytes_are_kept_exactly(void **state) {
   arena_init(&arena, 4096, 0);
 #define RAW "{\"id\" : \"a\\/\\u00e4\", \"from\":\"1\"}"
   struct buf out = {0};
-  webhook_events(&arena, span_of("{\"entry\":[{\"changes\":[{\"value\":{" META ",\"messages\":[ " RAW " ]}}]}]}"), 7, keep_raw, &out);
+  webhook__events(&arena, span_of("{\"entry\":[{\"changes\":[{\"value\":{" META ",\"messages\":[ " RAW " ]}}]}]}"), 7, keep_raw, &out);
   assert_string_equal(out.data, RAW);
   buf_free(&out);
   arena_free(&arena);
@@ -110,7 +110,7 @@ static void a_thousand_updates_are_a_thousand_events(void **state) {
                i == 500 ? "1" : TEXT("a"));
   buf_add_text(&body, "]}]}");
   size_t counts[INTAKE_QUARANTINE + 1] = {0};
-  assert_true(webhook_events(&arena, buf_span(&body), 7, count_event, counts));
+  assert_true(webhook__events(&arena, buf_span(&body), 7, count_event, counts));
   assert_int_equal(counts[INTAKE_MESSAGE], 999);
   assert_int_equal(counts[INTAKE_QUARANTINE], 1);
   buf_free(&body);

@@ -6,16 +6,16 @@
 #include <cmocka.h>
 
 #include "wahook/crypto.h"
-#include "wahook/webhook.h"
+#include "webhook.h"
 
 #define BODY                                                                                                                               \
   "{\"object\":\"whatsapp_business_account\",\"entry\":[{\"id\":\"1\",\"changes\":[{\"value\":{\"text\":\"\\u00e4\\u00f6\\u00e5 \\/ "      \
   "\\ud83d\\ude0a\"},\"field\":\"messages\"}]}]}"
 #define FITS "37ca8536aae3cb0bf764bf8a7e39524c035a8b454eb1dff9fddceb5d8d599bf2"
 
-static enum webhook_signature check(const char *header, const char *body, const char *first, const char *second) {
+static enum signature check(const char *header, const char *body, const char *first, const char *second) {
   struct hmac *secrets[2] = {hmac_new(span_of(first)), second ? hmac_new(span_of(second)) : NULL};
-  enum webhook_signature result = webhook_signature_check(span_of(header), span_of(body), secrets, second ? 2 : 1);
+  enum signature result = signature__check(span_of(header), span_of(body), secrets, second ? 2 : 1);
   hmac_free(secrets[0]);
   hmac_free(secrets[1]);
   return result;
