@@ -17,6 +17,7 @@
 
 #define LISTEN_PATIENCE_MS 3000
 #define SPARE_ROWS         8
+#define FIRST_START_DEATHS 5
 
 enum err master__setup_log(const struct config *config, struct why *why) {
   struct log_options options = {.target = config->log_target, .access = "off", .role = "master"};
@@ -77,9 +78,13 @@ void master__child_died(struct child *child) {
   char name[32];
   if (reload_child_died(child)) return;
   // Before the first start was complete there is nothing to keep up: what a child cannot do now, an operator has to see.
-  if (master->life == MASTER_STARTING && *child->fatal) {
+  if (master->life != MASTER_STARTING) return;
+  if (*child->fatal) {
     log_critical("supervisor", "cannot start: %s: %s", child_name(child, name), child->fatal);
     master__stop(master, true, EX_UNAVAILABLE);
+  } else if (!child->ready_us && child->backoff.deaths >= FIRST_START_DEATHS) {
+    log_critical("supervisor", "cannot start: %s died %u times before it was ready", child_name(child, name), child->backoff.deaths);
+    master__stop(master, true, EX_SOFTWARE);
   }
 }
 

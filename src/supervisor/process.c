@@ -123,6 +123,19 @@ static void inherit(struct process *process) {
   if (proc_drop_privileges(user, group, &why) != ERR_OK) process_fatal(process, "%s", why.text);
 }
 
+static void warm_over(struct process *process) {
+  void (*on_warm)(void *ctx) = process->on_warm;
+  process->on_warm = NULL;
+  loop_timer_stop(&process->warm_timer);
+  if (on_warm) on_warm(process->ctx);
+}
+
+static void on_warm_timeout(void *ctx) {
+  struct process *process = ctx;
+  log_warning("supervisor", "the directory's store is slow: starting with a cold cache");
+  warm_over(process);
+}
+
 void process_start(struct process *process, enum shm_role role, unsigned threads, void (*on_drain)(void *ctx), void *ctx) {
   static const struct proc_channel_events events = {on_message, on_master_gone};
   // Ctrl-C and the like reach the whole foreground group; it is the master that decides what they mean.
@@ -145,17 +158,10 @@ void process_start(struct process *process, enum shm_role role, unsigned threads
   process->expected_us = clock_mono_us() + HEARTBEAT_MS * 1000;
   loop_timer_init(process->loop, &process->heartbeat, on_heartbeat, process);
   loop_timer_start(&process->heartbeat, HEARTBEAT_MS, HEARTBEAT_MS);
-  loop_timer_init(process->loop, &process->warm_timer, NULL, process);
+  loop_timer_init(process->loop, &process->warm_timer, on_warm_timeout, process);
 }
 
 // ---------------------------------------------------------------- warming up
-
-static void warm_over(struct process *process) {
-  void (*on_warm)(void *ctx) = process->on_warm;
-  process->on_warm = NULL;
-  loop_timer_stop(&process->warm_timer);
-  if (on_warm) on_warm(process->ctx);
-}
 
 static void on_warmed(void *ctx, int count) {
   struct process *process = ctx;
@@ -167,19 +173,12 @@ static void on_warmed(void *ctx, int count) {
   warm_over(process);
 }
 
-static void on_warm_timeout(void *ctx) {
-  struct process *process = ctx;
-  log_warning("supervisor", "the directory's store is slow: starting with a cold cache");
-  warm_over(process);
-}
-
 void process_warm(struct process *process, struct directory *directory, void (*on_warm)(void *ctx)) {
   process->on_warm = on_warm;
   if (!process->config->directory_warmup) {
     warm_over(process);
     return;
   }
-  process->warm_timer.on_time = on_warm_timeout;
   loop_timer_start(&process->warm_timer, WARM_TIMEOUT_MS, 0);
   directory_warm(directory, WARM_MAX, on_warmed, process);
 }
