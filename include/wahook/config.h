@@ -9,7 +9,7 @@ struct config_list {
   size_t count;
 };
 
-// "100/minute", "5 per 10 seconds", "off" (count 0: no limit).
+// "100/minute", "5 per 10 seconds", "off" (count 0: no limit; the period is never 0).
 struct config_rate {
   uint64_t count;
   int64_t period_us;

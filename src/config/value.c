@@ -88,7 +88,7 @@ enum err config_parse_size(struct span text, int64_t *out_bytes) {
 enum err config_parse_rate(struct span text, struct config_rate *out) {
   struct span rest = span_trim(text);
   if (span_eq_nocase(rest, SPAN("off"))) {
-    *out = (struct config_rate){0, 0};
+    *out = (struct config_rate){0, 1000000}; // a period is never 0, so that nobody divides by it
     return ERR_OK;
   }
   int64_t count, periods = 1, period_us;
