@@ -99,7 +99,7 @@ static void writes_what_it_reads(void **state) {
     assert_int_equal(again, numbers[i]);
     buf_free(&b);
   }
-  static const struct config_rate rates[] = {{0, 0}, {1, 1000000}, {5, 10000000}, {100, 60000000}, {3, 90000000}};
+  static const struct config_rate rates[] = {{0, 1000000}, {1, 1000000}, {5, 10000000}, {100, 60000000}, {3, 90000000}};
   for (size_t i = 0; i < COUNT_OF(rates); i++) {
     struct buf b = {NULL, 0, 0};
     struct config_rate again;
