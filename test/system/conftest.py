@@ -233,7 +233,7 @@ class Daemon(Process):
         return self.admin("GET", "/metrics").json
 
     def metric(self, name):
-        """The sum of a Prometheus metric, by name with labels: wahook_events_total{kind="message"}."""
+        """The sum of a Prometheus metric, by name with labels: wahookd_events_total{kind="message"}."""
         for line in self.admin("GET", "/prometheus/metrics").body.decode().splitlines():
             if line.startswith(name + " "):
                 return float(line.split()[-1])

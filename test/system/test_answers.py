@@ -23,7 +23,7 @@ def test_a_message_is_answered_once_however_often_it_is_delivered(world):
     for _ in range(5):
         assert daemon.post(body).status == 200
     assert daemon.post(envelope(change("10001", [message("wamid.other")]))).status == 200
-    wait_for(lambda: daemon.metric("wahook_duplicates_total") == 4, what="duplicates counted")
+    wait_for(lambda: daemon.metric("wahookd_duplicates_total") == 4, what="duplicates counted")
     assert len(sandbox.wait_messages(2)) == 2
 
 
@@ -59,7 +59,7 @@ def test_what_a_bot_must_not_answer_is_not_answered(world):
     ]
     assert daemon.post(envelope(change("10001", silent, [{"id": "wamid.x", "status": "read", "timestamp": "1", "recipient_id": "4"}]))).status == 200
     assert daemon.post(envelope(change("10001", [message("wamid.7", "answer me")]))).status == 200
-    wait_for(lambda: daemon.metric("wahook_ingested_total") >= 8, what="all events in the spool")
+    wait_for(lambda: daemon.metric("wahookd_ingested_total") >= 8, what="all events in the spool")
     sandbox.wait_messages(1)
     time.sleep(0.3)
     assert [m["body"]["text"]["body"] for m in sandbox.messages()] == ["answer me"]
@@ -70,7 +70,7 @@ def test_a_message_older_than_a_day_becomes_a_dead_letter(world):
     old = message("wamid.old")
     old["timestamp"] = str(int(time.time()) - 25 * 3600)
     assert daemon.post(envelope(change("10001", [old]))).status == 200
-    wait_for(lambda: daemon.metric('wahook_jobs_total{result="dead"}') == 1, what="a dead letter")
+    wait_for(lambda: daemon.metric('wahookd_jobs_total{result="dead"}') == 1, what="a dead letter")
     assert "24-hour" in ctl(daemon, "queue", "list", "--dead").stdout
     assert sandbox.messages() == []
 
@@ -92,8 +92,8 @@ def test_a_thousand_updates_of_twenty_businesses_in_one_post(world):
     time.sleep(0.5)
     texts = sorted(m["body"]["text"]["body"] for m in sandbox.messages())
     assert texts == sorted(f"text {n}" for n in range(1000) if n not in (400, 700))
-    assert daemon.metric("wahook_events_quarantined_total") == 1
-    assert daemon.metric("wahook_events_unknown_business_total") == 1
+    assert daemon.metric("wahookd_events_quarantined_total") == 1
+    assert daemon.metric("wahookd_events_unknown_business_total") == 1
 
 
 def test_answers_of_a_conversation_keep_its_order(world):

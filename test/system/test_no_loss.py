@@ -137,7 +137,7 @@ def test_killing_workers_and_dispatchers_loses_nothing(world):
     daemon.wait_ready()
     wait_for(lambda: all_answered(load, sandbox), 120, "all answers")
     time.sleep(1)
-    resent = daemon.metric("wahook_graph_resent_total")
+    resent = daemon.metric("wahookd_graph_resent_total")
     total, seconds, unasked = verdict(load, sandbox, resent)
     print(f"\n{len(load.acked)} acknowledged, {total} sends, {seconds} second sends ({resent:.0f} counted), {load.failures} failed deliveries, kills {dict(kills)}")
     assert not unasked
@@ -163,6 +163,6 @@ def test_killing_everything_at_once_loses_nothing(world):
     wait_for(lambda: not load.alive(), 180, "the load to end")
     wait_for(lambda: all_answered(load, sandbox), 120, "all answers")
     time.sleep(1)
-    total, seconds, unasked = verdict(load, sandbox, again.metric("wahook_graph_resent_total"))
+    total, seconds, unasked = verdict(load, sandbox, again.metric("wahookd_graph_resent_total"))
     print(f"\n{len(load.acked)} acknowledged, {total} sends, {seconds} second sends")
     assert not unasked
