@@ -31,6 +31,9 @@ struct store {
 
 extern const struct store_kind store__sqlite, store__ram;
 
+// Makes the file with mode 0640 before SQLite makes it with the umask's, unless it is there. Made by root, it goes to whom the folder
+// belongs to: the daemon's processes, which are not root, must be able to write to it.
+void store__make_file(const char *path);
 enum err store__changed(struct store *store, uint64_t *version, struct why *why) MUST_CHECK;
 
 #endif

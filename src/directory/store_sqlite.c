@@ -4,7 +4,6 @@
 // changes by others. The file is made when it is first needed. A file that was replaced (a backup put back) is noticed and opened
 // anew; one that disappeared is an outage, never an empty directory.
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <sqlite3.h>
 #include <stdlib.h>
@@ -65,19 +64,6 @@ static enum err failed(const struct sqlite_store *s, sqlite3 *db, struct why *wh
   return code == SQLITE_FULL ? ERR_FULL : code == SQLITE_READONLY ? ERR_DENIED : ERR_UNAVAILABLE;
 }
 
-// Makes the file with the right mode before SQLite does (with the umask's). Made by root, it goes to whom the directory belongs to:
-// the daemon's processes, which are not root, must be able to write to it.
-static void make_file(const char *path) {
-  int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
-  if (fd < 0) return; // there already, or sqlite3_open_v2 tells why not
-  char *parent = xstrdup(path), *slash = strrchr(parent, '/');
-  if (slash) slash[slash == parent] = '\0';
-  struct stat st;
-  if (geteuid() == 0 && stat(slash ? parent : ".", &st) == 0 && fchown(fd, st.st_uid, st.st_gid) != 0) { unlink(path); }
-  free(parent);
-  close(fd);
-}
-
 // Switching to WAL needs the file alone for a moment, and of several processes that start at once only one gets it.
 static int use_wal(sqlite3 *db) {
   int rc = SQLITE_BUSY;
@@ -119,7 +105,7 @@ static enum err prepare_file(struct sqlite_store *s, sqlite3 *db, struct why *wh
 
 static enum err connect_to(struct sqlite_store *s, struct connection *c, bool made, struct why *why) {
   struct stat st;
-  if (!made) make_file(s->path);
+  if (!made) store__make_file(s->path);
   enum err e = ERR_UNAVAILABLE;
   if (stat(s->path, &st) != 0) {
     why_set(why, "%s: %s", s->path, strerror(errno));
@@ -458,17 +444,5 @@ static enum err sqlite_changed(struct store *store, uint64_t *version, struct wh
   return e;
 }
 
-const struct store_kind store__sqlite = {
-    .scheme = "sqlite:",
-    .open = sqlite_open,
-    .close = sqlite_close,
-    .find = sqlite_find,
-    .each = sqlite_each,
-    .get = sqlite_get,
-    .put = sqlite_put,
-    .remove = sqlite_remove,
-    .begin = sqlite_begin,
-    .end = sqlite_end,
-    .count = sqlite_count,
-    .changed = sqlite_changed,
-};
+const struct store_kind store__sqlite = {"sqlite:",  sqlite_open,   sqlite_close, sqlite_find, sqlite_each,  sqlite_get,
+                                         sqlite_put, sqlite_remove, sqlite_begin, sqlite_end,  sqlite_count, sqlite_changed};
