@@ -142,7 +142,7 @@ def test_a_running_daemon(world):
     job = str(done[0]["id"])
     assert answer(daemon, "queue", "show", job)["wamid"] == sent["wamid"]
     assert sent["wamid"] in ctl(daemon, "queue", "show", job).stdout
-    assert ctl(daemon, "queue", "drop", job, check=False).returncode == 1  # only dead and waiting ones
+    assert ctl(daemon, "queue", "drop", job, check=False).returncode == 65  # only dead and waiting ones
     payload = world.directory / "payload.json"
     payload.write_text('{"entry": [{"changes": [{"value": {"metadata": {"phone_number_id": "10001"}, "messages": '
                        '[{"from": "4917", "type": "text", "text": {"body": "from a file"}}]}}]}]}')
@@ -164,7 +164,7 @@ def test_changes_reach_a_running_daemon(world):
     ctl(daemon, "business", "set-token", "b1", "-", stdin="EAAnew-token-of-1")
     ctl(daemon, "business", "enable", "b1")
     ctl(daemon, "send", "--to", "10001", "three")
-    wait_for(lambda: any(m["token"] == "EAAnew-token-of-1" for m in box.messages()), what="the new token in use")
+    wait_for(lambda: any(m["bearer"] == "EAAnew-token-of-1" for m in box.messages()), what="the new token in use")
 
 
 def test_dead_letters_are_retried(world):
