@@ -89,16 +89,11 @@ static struct span text_of(const struct json *j) {
   return json_text(j);
 }
 
-static enum err read_text(const struct json *document, const char *path, char **field, struct why *why) {
+static void read_text(const struct json *document, const char *path, char **field) {
   struct span text = text_of(json_path(document, path));
-  if (text.len && memchr(text.ptr, '\0', text.len)) {
-    why_set(why, "%s has a NUL character in it", path);
-    return ERR_FORMAT;
-  }
-  if (!text.ptr) return ERR_OK;
+  if (!text.ptr) return;
   free(*field);
   *field = span_dup(text);
-  return ERR_OK;
 }
 
 static enum err add_phone(struct business *b, const struct json *j, struct why *why) {
@@ -130,12 +125,10 @@ static enum err read_phones(struct business *b, const struct json *phones, struc
 }
 
 static enum err read_all(struct business *b, const struct json *document, struct why *why) {
-  enum err e = ERR_OK;
-#define READ(field, path, wiped)                                                                                                           \
-  if (!e) e = read_text(document, path, &b->field, why);
+#define READ(field, path, wiped) read_text(document, path, &b->field);
   BUSINESS_TEXTS(READ)
 #undef READ
-  if (!e) e = read_phones(b, json_get(document, "whatsappPhoneNumberIds"), why);
+  enum err e = read_phones(b, json_get(document, "whatsappPhoneNumberIds"), why);
   if (e) return e;
   if (b->id[0] == '\0') {
     why_set(why, "_id is missing");

@@ -96,7 +96,6 @@ static void refused(void **state) {
       "[]",
       "{}",
       "{\"_id\":\"\"}",
-      "{\"_id\":\"a\\u0000b\"}",
       "{\"_id\":\"a\",\"whatsappPhoneNumberIds\":[\"+49\"]}",
       "{\"_id\":\"a\",\"whatsappPhoneNumberIds\":[null]}",
       "{\"_id\":\"a\",\"whatsappPhoneNumberIds\":[\"\"]}",
