@@ -119,9 +119,8 @@ void sandbox_on_responder(struct http_request *request, void *ctx) {
   keep(sandbox, request, RECORD_RESPONDER);
   struct span text = json_text(json_path(asked, "message.text"));
   if (!text.ptr) text = json_text(json_path(asked, "message.text.body"));
-  struct span name = json_text(json_path(asked, "business.name"));
   struct buf reply = {0}, answer = {0};
-  buf_printf(&reply, "%.*s: %.*s", SPAN_FMT(name.len ? name : SPAN("Sandbox")), SPAN_FMT(text.ptr ? text : SPAN("")));
+  buf_printf(&reply, "You wrote: %.*s", SPAN_FMT(text.ptr ? text : SPAN("")));
   struct json_writer w;
   json_start(&w, &answer);
   json_open(&w, NULL, '{');

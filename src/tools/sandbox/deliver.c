@@ -17,6 +17,7 @@
 #define TRIES_MAX    12          // about two minutes; Meta goes on for a week
 #define BACKOFF_MS   250
 #define BACKOFF_CAP  15000
+#define FULL_MS      50 // a batch that is due while POSTS_MAX are under way waits this long
 
 static const struct {
   const char *status;
@@ -110,17 +111,22 @@ static void post_batch(struct batch *batch) {
 static void on_again(void *ctx) {
   struct batch *batch = ctx;
   ALWAYS(batch->magic == BATCH_MAGIC);
-  DL_DELETE(batch->sandbox->statuses->sleeping, batch);
+  struct status_queues *q = batch->sandbox->statuses;
+  if (q->posts >= POSTS_MAX) {
+    loop_timer_start(&batch->timer, FULL_MS, 0);
+    return;
+  }
+  DL_DELETE(q->sleeping, batch);
   post_batch(batch);
 }
 
 // What the page shows; a later status that overtook an earlier one stays.
-static void advance(const struct waiting *item) {
+static void advance(struct sandbox *sandbox, const struct waiting *item) {
   for (unsigned i = 0; i < STAGES; i++) {
     if (item->record->is.status != stages[i].status) continue;
     if (i >= item->stage) return;
   }
-  item->record->is.status = stages[item->stage].status;
+  record_set_status(&sandbox->record, item->record, stages[item->stage].status);
 }
 
 static void on_posted(void *ctx, const struct outbound_response *response) {
@@ -132,7 +138,7 @@ static void on_posted(void *ctx, const struct outbound_response *response) {
   bool ok = response->result == ERR_OK && response->status == 200;
   if (ok) {
     for (size_t i = 0; i < batch->count; i++)
-      advance(&batch->items[i]);
+      advance(sandbox, &batch->items[i]);
   } else if (!sandbox->closing) {
     uint64_t held = 0;
     if (log_limited(&q->limit, 1, loop_now_us(sandbox->loop), 5000000, &held))

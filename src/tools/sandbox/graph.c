@@ -104,10 +104,11 @@ static void accept_message(struct sandbox *sandbox, struct http_request *request
 
 // The user of a read mark is the one whose message it names.
 static void accept_read_mark(struct sandbox *sandbox, struct http_request *request, struct send *send, struct span message_id) {
-  for (size_t i = sandbox->record.count, n = 0; i-- > 0 && n < 1000; n++) {
-    const struct record_fields *is = &sandbox->record.items[i]->is;
-    if (is->kind != RECORD_INBOUND || !span_eq(is->wamid, message_id)) continue;
-    send->is.user = is->user;
+  for (size_t i = sandbox->record.inbound ? sandbox->record.count : 0, n = 0; i-- > 0 && n < 1000; n++) {
+    struct record *record = sandbox->record.items[i];
+    if (record->is.kind != RECORD_INBOUND || !span_eq(record->is.wamid, message_id)) continue;
+    send->is.user = record->is.user;
+    record_set_status(&sandbox->record, record, "read");
     break;
   }
   keep(sandbox, send, RECORD_READ, message_id, NULL, 0);

@@ -10,10 +10,17 @@
 
 #define BOUNDARY_MAX 70 // RFC 2046 section 5.1.1
 
+// It will be a header's value.
+static bool is_printable(struct span s) {
+  for (size_t i = 0; i < s.len; i++)
+    if (s.ptr[i] < ' ' || s.ptr[i] > '~') return false;
+  return true;
+}
+
 struct media *media_add(struct media_store *store, struct span mime_type, struct span bytes) {
   struct media *media = xcalloc(1, sizeof *media);
   snprintf(media->id, sizeof media->id, "%llu", (unsigned long long)(1000000000000000 + random_u64() % 1000000000000000));
-  if (mime_type.len == 0 || span_copy(mime_type, media->mime_type, sizeof media->mime_type) != ERR_OK)
+  if (mime_type.len == 0 || !is_printable(mime_type) || span_copy(mime_type, media->mime_type, sizeof media->mime_type) != ERR_OK)
     snprintf(media->mime_type, sizeof media->mime_type, "application/octet-stream");
   uint8_t digest[32];
   sha256(bytes, digest);

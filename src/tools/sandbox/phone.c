@@ -9,6 +9,8 @@
 #define DEFAULT_FROM "491701234567"
 #define DEFAULT_NAME "Sandbox phone"
 
+static const char phone_sent[] = "sent"; // until the webhook answered
+
 // A request to us that waits for the webhook's answer.
 struct post {
   uint32_t magic;
@@ -47,7 +49,9 @@ static int put_outcome(struct json_writer *w, const struct outbound_response *re
 static void on_delivered(void *ctx, const struct outbound_response *response) {
   struct post *post = ctx;
   ALWAYS(post->magic == POST_MAGIC);
-  post->record->is.status = response->result == ERR_OK && response->status == 200 ? "delivered" : "failed";
+  // The answer to the message may have been quicker than the webhook's: then it is read already.
+  bool taken = response->result == ERR_OK && response->status == 200;
+  if (post->record->is.status == phone_sent) record_set_status(&post->sandbox->record, post->record, taken ? "delivered" : "failed");
   struct http_request *request = post->sandbox->closing ? NULL : http_request_find(post->sandbox->server, post->ticket);
   if (request) {
     struct buf body = {0};
@@ -92,7 +96,7 @@ static struct record *keep_inbound(struct sandbox *sandbox, const struct webhook
       .wamid = inbound->wamid,
       .user = inbound->from.len ? inbound->from : inbound->user_id,
       .body = buf_span(&body),
-      .status = "sent",
+      .status = phone_sent,
   };
   struct record *record = record_add(&sandbox->record, &fields);
   record_retain(record);

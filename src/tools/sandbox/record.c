@@ -31,7 +31,14 @@ struct record *record_add(struct record_list *list, const struct record_fields *
   }
   list->items[list->count++] = record;
   record->ordinal = list->forgotten + list->count;
+  record->version = ++list->version;
+  if (f->kind == RECORD_INBOUND) list->inbound++;
   return record;
+}
+
+void record_set_status(struct record_list *list, struct record *record, const char *status) {
+  record->is.status = status;
+  record->version = ++list->version;
 }
 
 void record_retain(struct record *record) {
@@ -47,7 +54,7 @@ void record_forget(struct record_list *list) {
   for (size_t i = 0; i < list->count; i++)
     record_release(list->items[i]);
   free(list->items);
-  *list = (struct record_list){.forgotten = list->forgotten + list->count};
+  *list = (struct record_list){.forgotten = list->forgotten + list->count, .version = list->version + 1};
 }
 
 static const char *kind_name(enum record_kind kind) {
@@ -60,23 +67,20 @@ static bool wanted(const struct record *record, const struct record_filter *filt
   return !filter->user.ptr || span_eq(record->is.user, filter->user);
 }
 
-static void write_line(const struct record *record, struct buf *out) {
+void record_put(struct json_writer *w, const struct record *record) {
   const struct record_fields *is = &record->is;
-  struct json_writer w;
-  json_start(&w, out);
-  json_open(&w, NULL, '{');
-  json_put_u64(&w, "ordinal", record->ordinal);
-  json_put_double(&w, "time", (double)is->time_us / 1e6, 6);
-  json_put_string(&w, "kind", kind_name(is->kind));
-  if (is->phone_number_id.ptr) json_put_text(&w, "phone_number_id", is->phone_number_id);
-  json_put_text(&w, "bearer", is->bearer);
-  if (is->wamid.ptr) json_put_text(&w, "wamid", is->wamid);
-  if (is->user.ptr) json_put_text(&w, "user", is->user);
-  if (is->status) json_put_string(&w, "status", is->status);
-  if (is->code) json_put_i64(&w, "code", is->code);
-  json_put_raw(&w, "body", is->body);
-  json_close(&w, '}');
-  buf_add_byte(out, '\n');
+  json_open(w, NULL, '{');
+  json_put_u64(w, "ordinal", record->ordinal);
+  json_put_double(w, "time", (double)is->time_us / 1e6, 6);
+  json_put_string(w, "kind", kind_name(is->kind));
+  if (is->phone_number_id.ptr) json_put_text(w, "phone_number_id", is->phone_number_id);
+  json_put_text(w, "bearer", is->bearer);
+  if (is->wamid.ptr) json_put_text(w, "wamid", is->wamid);
+  if (is->user.ptr) json_put_text(w, "user", is->user);
+  if (is->status) json_put_string(w, "status", is->status);
+  if (is->code) json_put_i64(w, "code", is->code);
+  json_put_raw(w, "body", is->body);
+  json_close(w, '}');
 }
 
 void record_write(const struct record_list *list, const struct record_filter *filter, struct buf *out) {
@@ -89,6 +93,11 @@ void record_write(const struct record_list *list, const struct record_filter *fi
       left -= wanted(list->items[i - 1], filter);
     from = i;
   }
-  for (size_t i = from; i < list->count; i++)
-    if (wanted(list->items[i], filter)) write_line(list->items[i], out);
+  for (size_t i = from; i < list->count; i++) {
+    if (!wanted(list->items[i], filter)) continue;
+    struct json_writer w;
+    json_start(&w, out);
+    record_put(&w, list->items[i]);
+    buf_add_byte(out, '\n');
+  }
 }

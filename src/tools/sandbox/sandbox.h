@@ -13,14 +13,21 @@
 
 #define SANDBOX_MAGIC      0x53426f78u // "SBox"
 #define SANDBOX_TOKENS_MAX 32
+#define SANDBOX_ROUTES     10
 #define SANDBOX_MEDIA_MAX  ((size_t)100 << 20) // an upload at most (Meta: 100 MB)
 
 struct sandbox_options {
-  const char *bind, *webhook, *app_secret, *verify_token, *phone_number_id, *waba_id;
-  const char *tokens[SANDBOX_TOKENS_MAX];
+  char *bind, *webhook, *app_secret, *verify_token, *phone_number_id, *waba_id;
+  char *tokens[SANDBOX_TOKENS_MAX];
   unsigned token_count; // 0: any token that is not empty
   bool statuses;
 };
+
+// Reads the command line (options.c). ERR_OK: go on. ERR_CANCELED: --help or --version was answered. ERR_CONFIG: *why says what is wrong.
+enum err sandbox_options_read(int argc, char **argv, struct sandbox_options *out, struct why *why) MUST_CHECK;
+void sandbox_options_free(struct sandbox_options *options);
+// A listening socket for HOST:PORT, [IPv6]:PORT or :PORT (listen.c); `text` is the address that it got.
+enum err sandbox_listen(const char *bind, int *fd, char text[static 64], struct why *why) MUST_CHECK;
 
 struct status_queues;
 struct delayed;
@@ -30,6 +37,7 @@ struct sandbox {
   struct sandbox_options options;
   struct loop *loop;
   struct http_server *server;
+  struct http_route routes[SANDBOX_ROUTES];
   struct shm_slot *slot; // the HTTP counters; nobody reads them here
   struct outbound *outbound;
   struct hmac *hmac;
@@ -108,7 +116,8 @@ void sandbox_on_inbound(struct http_request *request, void *ctx); // phone.c
 void sandbox_on_verify(struct http_request *request, void *ctx);
 void sandbox_on_chat(struct http_request *request, void *ctx); // chat.c
 void sandbox_on_responder(struct http_request *request, void *ctx);
-void sandbox_on_page(struct http_request *request); // page.c
+void sandbox_on_page(struct http_request *request);                    // page.c
+void sandbox_on_conversation(struct http_request *request, void *ctx); // conversation.c
 
 // Answers after faults.latency_ms; or cuts the connection instead.
 void sandbox_answer(struct sandbox *sandbox, struct http_request *request, int status, struct span json, bool cut); // answer.c
