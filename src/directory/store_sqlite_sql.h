@@ -51,21 +51,23 @@ enum statement {
 };
 
 static const char *const sql[STATEMENTS] = {
+    // CROSS JOIN and the + keep SQLite from walking all active businesses in order of age instead of the one that has the key.
     // The filters of the replaced service: by subdomain also before WhatsApp is enabled, since that is when Meta verifies the address.
-    [FIND_PHONE] = "SELECT " ROW " FROM phone_numbers p JOIN businesses b ON b.id=p.business_id"
-                   " WHERE p.phone_number_id=?1 AND b.whatsapp_enabled=1 AND b.is_active=1" NEWEST,
-    [FIND_SUBDOMAIN] = "SELECT " ROW " FROM businesses b WHERE b.sub_domain=?1 AND b.sub_domain<>'' AND b.is_active=1" NEWEST,
-    [FIND_WABA] = "SELECT " ROW " FROM businesses b WHERE b.waba_id=?1 AND b.waba_id<>'' AND b.whatsapp_enabled=1 AND b.is_active=1" NEWEST,
+    [FIND_PHONE] = "SELECT " ROW " FROM phone_numbers p CROSS JOIN businesses b ON b.id=p.business_id"
+                   " WHERE p.phone_number_id=?1 AND +b.whatsapp_enabled=1 AND +b.is_active=1" NEWEST,
+    [FIND_SUBDOMAIN] = "SELECT " ROW " FROM businesses b WHERE b.sub_domain=?1 AND b.sub_domain<>'' AND +b.is_active=1" NEWEST,
+    [FIND_WABA] =
+        "SELECT " ROW " FROM businesses b WHERE b.waba_id=?1 AND b.waba_id<>'' AND +b.whatsapp_enabled=1 AND +b.is_active=1" NEWEST,
     [GET_ID] = "SELECT " ROW " FROM businesses b WHERE b.id=?1",
     [GET_SUBDOMAIN] = "SELECT " ROW " FROM businesses b WHERE b.sub_domain=?1 AND b.sub_domain<>''" NEWEST,
-    [GET_PHONE] = "SELECT " ROW " FROM phone_numbers p JOIN businesses b ON b.id=p.business_id WHERE p.phone_number_id=?1" NEWEST,
+    [GET_PHONE] = "SELECT " ROW " FROM phone_numbers p CROSS JOIN businesses b ON b.id=p.business_id WHERE p.phone_number_id=?1" NEWEST,
     [EACH_ACTIVE] =
         "SELECT " ROW " FROM businesses b WHERE b.is_active=1 AND b.whatsapp_enabled=1 AND ?1=?1 ORDER BY b.created_ms, b.id LIMIT ?2",
     [EACH_ALL] = "SELECT " ROW " FROM businesses b WHERE b.id>?1 ORDER BY b.id LIMIT ?2",
     [PHONES] = "SELECT phone_number_id FROM phone_numbers WHERE business_id=?1 ORDER BY position",
     // Without the numbers that a newer active business claims: these are not this one's to answer.
-    [PHONES_OWN] = "SELECT p.phone_number_id FROM phone_numbers p JOIN businesses b ON b.id=p.business_id WHERE p.business_id=?1"
-                   " AND NOT EXISTS(SELECT 1 FROM phone_numbers o JOIN businesses c ON c.id=o.business_id"
+    [PHONES_OWN] = "SELECT p.phone_number_id FROM phone_numbers p CROSS JOIN businesses b ON b.id=p.business_id WHERE p.business_id=?1"
+                   " AND NOT EXISTS(SELECT 1 FROM phone_numbers o CROSS JOIN businesses c ON c.id=o.business_id"
                    " WHERE o.phone_number_id=p.phone_number_id AND c.is_active=1 AND c.whatsapp_enabled=1"
                    " AND (c.created_ms,c.id)>(b.created_ms,b.id)) ORDER BY p.position",
     [PUT] = "INSERT INTO businesses(" BUSINESS_TEXTS(NAME) "token_expires_ms,whatsapp_enabled,is_active,created_ms) VALUES(" BUSINESS_TEXTS(
