@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <sysexits.h>
@@ -24,6 +25,7 @@ static _Noreturn void wait_for(pid_t child, int fd) {
   if (n == 1) _exit(EX_OK);
   int status = 0;
   while (waitpid(child, &status, 0) < 0 && errno == EINTR) {}
+  dprintf(STDERR_FILENO, "wahookd: not started (the reason stands above or in the log)\n");
   _exit(WIFEXITED(status) && WEXITSTATUS(status) != 0 ? WEXITSTATUS(status) : EX_SOFTWARE);
 }
 
@@ -53,6 +55,8 @@ void daemon_ready(int *ready_fd) {
   (void)written;
   close(*ready_fd);
   *ready_fd = -1;
-  // Until here the terminal was told what went wrong; from now on nobody may be there.
-  if (isatty(STDERR_FILENO)) point_at_null(STDERR_FILENO);
+}
+
+void daemon_leave_stderr(const char *log_target) {
+  if (strcmp(log_target, "stderr") != 0 || isatty(STDERR_FILENO)) point_at_null(STDERR_FILENO);
 }
