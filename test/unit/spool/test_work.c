@@ -122,7 +122,7 @@ static void turns_are_the_last_ones(void **state) {
   struct world *w = *state;
   int64_t conversation = 0;
   for (int i = 0; i < 8; i++) {
-    char wamid[8];
+    char wamid[16];
     snprintf(wamid, sizeof wamid, "w%d", i);
     struct spool_item item = message("u", wamid);
     OK(ingest(w, &item, 1));
@@ -246,7 +246,7 @@ static void close_completes_what_was_asked(void **state) {
   struct world *w = *state;
   enum { N = 200 };
   struct spool_item items[N];
-  char wamids[N][8];
+  char wamids[N][16];
   for (int i = 0; i < N; i++) {
     snprintf(wamids[i], sizeof wamids[i], "%d", i);
     items[i] = message(wamids[i], wamids[i]);
