@@ -412,12 +412,13 @@ static enum err watch(struct sqlite_store *s, bool made, struct why *why) {
   if (c->db && (stat(s->path, &st) != 0 || st.st_ino != c->inode || st.st_dev != c->device)) disconnect(c); // replaced or gone
   if (!c->db) {
     enum err e = connect_to(s, c, made, why);
+    // Also after a failure: the others open the file again before they use it, and do not go on with one that is no longer there.
+    ALWAYS(pthread_mutex_lock(&s->lock) == 0);
+    s->made |= e == ERR_OK;
+    s->generation++;
+    ALWAYS(pthread_mutex_unlock(&s->lock) == 0);
     if (e) return e;
     s->data_version = -1;
-    ALWAYS(pthread_mutex_lock(&s->lock) == 0);
-    s->made = true;
-    s->generation++; // the others open the file again before they use it
-    ALWAYS(pthread_mutex_unlock(&s->lock) == 0);
   }
   sqlite3_stmt *stmt = statement(c, VERSION);
   int version = sqlite3_step(stmt) == SQLITE_ROW ? sqlite3_column_int(stmt, 0) : -1;
