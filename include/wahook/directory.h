@@ -50,7 +50,8 @@ struct directory_options {
 };
 // Opens lazily: a store that is down does not fail the start.
 enum err directory_open(const struct directory_options *options, struct directory **out, struct why *why) MUST_CHECK;
-void directory_close(struct directory *directory); // pending finds are answered LATER first
+// Pending finds are answered LATER first. Its memory goes when its last job and timer are back: run or free the loop afterwards.
+void directory_close(struct directory *directory);
 
 // From the cache alone, no waiting: FOUND (valid until the loop's next turn), UNKNOWN, or PENDING. With `refresh`, an absent or expired
 // entry starts one flight, so that a later look-up knows. Counts a hit or a miss, logs "Cache HIT"/"Cache MISS" at debug.
@@ -78,9 +79,11 @@ void directory_stats(const struct directory *directory, struct directory_stats *
 struct store;
 enum err store_open(const char *uri, struct store **out, struct why *why) MUST_CHECK;
 void store_close(struct store *store);
-// One active, enabled business by key; the newest when several claim a phone number. ERR_NOT_FOUND, ERR_UNAVAILABLE with why.
+// One active, enabled business by key (by subdomain also before it is enabled: Meta verifies its address then); the newest when several
+// claim a phone number. ERR_NOT_FOUND, ERR_UNAVAILABLE with why.
 enum err store_find(struct store *store, enum directory_key kind, struct span key, struct business **out, struct why *why) MUST_CHECK;
-// Up to `max` businesses: active ones first-created first (warm-up), or all from `after_id` on (listing, export). on_business borrows.
+// Up to `max` businesses: active, enabled ones first-created first (warm-up), each with only those phone numbers that store_find gives it;
+// or all from `after_id` on (listing, export). on_business borrows.
 enum err store_each(struct store *store, bool active_only, const char *after_id, unsigned max,
                     void (*on_business)(void *ctx, const struct business *business), void *ctx, struct why *why) MUST_CHECK;
 // By id, subdomain or phone number id, active or not: for an operator.

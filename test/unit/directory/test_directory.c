@@ -289,7 +289,7 @@ static void on_count(void *ctx, int count) {
 static void warming_up(void **state) {
   (void)state;
   open_with((struct directory_options){.cache_size = 5});
-  char id[8];
+  char id[16];
   for (int i = 0; i < 9; i++) {
     snprintf(id, sizeof id, "%d", i);
     put(id, id, "t");
