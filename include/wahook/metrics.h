@@ -52,7 +52,8 @@ void histogram_summarize(const struct shm *shm, enum histogram histogram, struct
 // Prometheus text format 0.0.4: sums over all blocks, HELP and TYPE once each; loop lag, restarts and heartbeat age by process; histograms
 // with cumulative le buckets in seconds.
 void metrics_render_prometheus(const struct shm *shm, struct buf *out);
-// Members of an open JSON object: a number, or an object by label value, per family; an object with count, mean and quantiles per histogram.
+// Members of an open JSON object: a number, or an object by label value, per family; an object with count, mean and quantiles per
+// histogram.
 void metrics_render_json(const struct shm *shm, struct json_writer *w);
 
 #endif

@@ -1,4 +1,5 @@
-// -D: becomes a session of its own in the background; the shell gets its prompt back when the start has succeeded or failed.
+// -D: becomes a session of its own in the background; the shell gets its prompt back when the start has succeeded or failed. Runs in the
+// master and in the process that waits for it.
 #include "supervisor/daemon.h"
 
 #include <errno.h>

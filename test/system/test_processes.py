@@ -1,88 +1,17 @@
-"""The processes: start and stop, crashes, hangs, reloads, signals, one master per state directory. FAILURES 27, 28, 29 and 31."""
+"""The processes: start and stop, crashes, hangs, listeners, commands, one master per state directory. FAILURES 27, 28, 29."""
 
-import http.client
-import json
 import os
 import pathlib
 import pwd
 import signal
 import socket
 import stat
-import subprocess
-import threading
 import time
 
 import pytest
 
-from conftest import APP_SECRET, BUILD, PATIENCE, Process, UnixConnection, free_port, request, sign, wait_for
-
-
-def alive(pid):
-    """Exists and is no zombie."""
-    try:
-        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def offspring(master):
-    found = []
-    for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rsplit(")", 1)[1].split()
-        except OSError:
-            continue
-        if int(fields[1]) == master and fields[0] != "Z":
-            found.append(int(path.parent.name))
-    return sorted(found)
-
-
-def pids(daemon, role):
-    return {row["pid"] for row in daemon.children(role) if row["state"] == "ready"}
-
-
-def gone(process_ids, seconds=10):
-    wait_for(lambda: not any(alive(pid) for pid in process_ids), seconds, f"the end of {process_ids}")
-
-
-class Load:
-    """Clients that ask /health without a pause, each request on a connection of its own; `failed` has what went wrong."""
-
-    def __init__(self, port, clients=4):
-        self.port, self.done, self.failed, self.stop = port, 0, [], False
-        self.threads = [threading.Thread(target=self.run) for _ in range(clients)]
-
-    def run(self):
-        while not self.stop:
-            try:
-                answer = request(self.port, "GET", "/health")
-                if answer.status != 200:
-                    self.failed.append(answer)
-            except (OSError, http.client.HTTPException) as e:
-                self.failed.append(repr(e))
-            self.done += 1
-
-    def __enter__(self):
-        for t in self.threads:
-            t.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stop = True
-        for t in self.threads:
-            t.join()
-
-
-def run_wahookd(*args, env=None, **options):
-    variables = {"PATH": os.environ["PATH"], **{k: v for k, v in os.environ.items() if k.endswith("SAN_OPTIONS")}}
-    variables.update({"WAHOOK_" + k.upper(): v for k, v in options.items()})
-    variables.update(env or {})
-    return subprocess.run([str(BUILD / "wahookd"), *args], env=variables, capture_output=True, text=True, timeout=30 * PATIENCE,
-                          stdin=subprocess.DEVNULL)
-
-
-def command(daemon, *args):
-    return run_wahookd(*args, env=daemon.variables)
+from conftest import APP_SECRET, PATIENCE, UnixConnection, free_port, request, sign, wait_for
+from processes import Load, command, gone, offspring, pids, run_wahookd
 
 
 # ---------------------------------------------------------------- start and stop
@@ -246,144 +175,6 @@ def test_everything_killed_at_once_starts_again(world):
     assert (d.state / "admin.sock").exists()
     again = world.daemon(port=d.port)
     assert again.admin("GET", "/health").status == 200
-
-
-# ---------------------------------------------------------------- reload, recycling, more and fewer
-
-def write_config(directory, port, **more):
-    server = {"bind": [f"127.0.0.1:{port}"], "workers": 2, "state_dir": str(directory / "state"), **more}
-    lines = ["[server]"]
-    for key, value in server.items():
-        shown = value if isinstance(value, int) else "[" + ", ".join(f'"{v}"' for v in value) + "]" if isinstance(value, list) else f'"{value}"'
-        lines.append(f"{key} = {shown}")
-    lines += ["[webhook]", f'app_secrets = ["{APP_SECRET}"]', 'verify_token = "v"', "[limits]", 'health = "off"', 'metrics = "off"']
-    path = directory / "wahookd.conf"
-    path.write_text("\n".join(lines) + "\n")
-    return path
-
-
-@pytest.fixture
-def from_file(world):
-    port = free_port()
-    path = write_config(world.directory, port)
-    log = world.directory / "wahookd.log"
-    p = Process([str(BUILD / "wahookd"), "-c", str(path)], {}, log)
-    p.port, p.path, p.state, p.variables = port, path, world.directory / "state", {}
-    p.directory = world.directory
-    p.wait_log("is ready:", 20)
-    world.running.append(p)
-    return p
-
-
-def file_metrics(p):
-    conn = UnixConnection(p.state / "admin.sock", 30)
-    try:
-        conn.request("GET", "/metrics")
-        r = conn.getresponse()
-        return json.loads(r.read())
-    finally:
-        conn.close()
-
-
-def workers_of(p):
-    return {row["pid"] for row in file_metrics(p)["processes"] if row["role"] == "worker" and row["state"] == "ready"}
-
-
-def test_a_good_reload_replaces_every_child_and_fails_no_request(from_file):
-    p = from_file
-    before = offspring(p.pid)
-    with Load(p.port) as load:
-        write_config(p.directory, p.port, workers=3)
-        p.popen.send_signal(signal.SIGHUP)
-        p.wait_log("reload: done, generation 2", 20)
-    assert not load.failed
-    after = offspring(p.pid)
-    assert len(after) == 4 and not set(before) & set(after)
-    assert len(workers_of(p)) == 3
-
-
-def test_a_bad_reload_changes_nothing_and_says_why(from_file):
-    p = from_file
-    before = offspring(p.pid)
-    good = p.path.read_text()
-    p.path.write_text(good.replace("workers = 2", "workers = 2000"))
-    p.popen.send_signal(signal.SIGHUP)
-    p.wait_log("reload refused: the new configuration has 1 error")
-    assert "server.workers" in p.log()
-    write_config(p.directory, p.port, state_dir=str(p.directory / "elsewhere"))
-    p.popen.send_signal(signal.SIGHUP)
-    p.wait_log("reload refused: server.state_dir can only be changed by a restart")
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        write_config(p.directory, p.port, bind=[f"127.0.0.1:{p.port}", f"127.0.0.1:{taken.getsockname()[1]}"])
-        p.popen.send_signal(signal.SIGHUP)
-        p.wait_log(f"reload refused: cannot listen on 127.0.0.1:{taken.getsockname()[1]}")
-    assert offspring(p.pid) == before
-    assert request(p.port, "GET", "/ready").status == 200
-
-
-def test_a_reload_can_move_the_listeners(from_file):
-    p = from_file
-    second = free_port()
-    write_config(p.directory, p.port, bind=[f"127.0.0.1:{p.port}", f"[::1]:{second}"])
-    p.popen.send_signal(signal.SIGHUP)
-    p.wait_log("reload: done, generation 2")
-    assert request(p.port, "GET", "/health").status == 200
-    with socket.create_connection(("::1", second)) as s:
-        s.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        assert s.recv(100).startswith(b"HTTP/1.1 200")
-    write_config(p.directory, p.port, bind=[f"[::1]:{second}"])
-    p.popen.send_signal(signal.SIGHUP)
-    p.wait_log("reload: done, generation 3")
-    with pytest.raises(OSError):
-        request(p.port, "GET", "/health")
-
-
-def test_a_hundred_reloads_under_load_fail_no_request(from_file):
-    p = from_file
-    with Load(p.port, clients=3) as load:
-        for _ in range(100):
-            p.popen.send_signal(signal.SIGHUP)
-            time.sleep(0.05)
-        wait_for(lambda: len(offspring(p.pid)) == 3 and p.log().count("reload: done") == p.log().count("reload: reading"), 60)
-    assert not load.failed, load.failed[:10]
-    assert p.log().count("reload: done") >= 5
-    assert "died" not in p.log()
-
-
-def test_a_worker_is_recycled_after_its_requests(world):
-    d = world.daemon(server_max_requests="50", server_max_requests_jitter="10")
-    before = pids(d, "worker")
-    with Load(d.port, clients=2) as load:
-        wait_for(lambda: not before & pids(d, "worker"), 30)
-    assert not load.failed, load.failed[:10]
-    assert "a successor takes over" in d.log() and "died" not in d.log()
-
-
-def test_one_worker_more_and_one_less(world):
-    d = world.daemon()
-    with Load(d.port) as load:
-        for expected in (3, 4):
-            d.popen.send_signal(signal.SIGTTIN)
-            wait_for(lambda: len(pids(d, "worker")) == expected, 10)
-        for expected in (3, 2, 1):
-            d.popen.send_signal(signal.SIGTTOU)
-            wait_for(lambda: len(pids(d, "worker")) == expected and len(d.children("worker")) == expected, 10)
-        d.popen.send_signal(signal.SIGTTOU)
-        d.wait_log("the last worker stays")
-        time.sleep(0.3)
-    assert len(pids(d, "worker")) == 1
-    assert not load.failed, load.failed[:10]
-
-
-def test_winch_drains_the_workers_and_hup_brings_them_back(world):
-    d = world.daemon()
-    workers, dispatcher = pids(d, "worker"), pids(d, "dispatcher")
-    d.popen.send_signal(signal.SIGWINCH)
-    gone(workers)
-    assert offspring(d.pid) == sorted(dispatcher)
-    d.popen.send_signal(signal.SIGHUP)
-    d.wait_log("reload: done")
-    assert len(pids(d, "worker")) == 2
 
 
 # ---------------------------------------------------------------- listeners
