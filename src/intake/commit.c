@@ -104,11 +104,7 @@ static enum err write_batch(struct commit *commit, struct span bytes) {
 // The dispatcher announces its sleep, then looks once more; we publish, then look whether it sleeps: one of the two sees the other.
 static void wake_dispatcher(const struct commit *commit) {
   if (commit->options.wake_fd < 0) return;
-  atomic_thread_fence(memory_order_seq_cst);
-  if (commit->options.shm != NULL) {
-    _Atomic uint32_t *idle = &commit->options.shm->broadcast->dispatcher_idle;
-    if (atomic_load(idle) == 0 || atomic_exchange(idle, 0) == 0) return;
-  }
+  if (commit->options.shm != NULL && atomic_exchange(&commit->options.shm->broadcast->dispatcher_idle, 0) == 0) return;
   uint64_t one = 1;
   ssize_t n = write(commit->options.wake_fd, &one, sizeof one);
   (void)n; // a full counter wakes it as well

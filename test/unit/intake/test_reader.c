@@ -100,7 +100,7 @@ static void test_checkpoint_is_continued(void **state) {
   struct scratch *s = *state;
   struct buf a = {0}, got = {0};
   for (int i = 0; i < 5; i++) {
-    char id[8];
+    char id[24];
     snprintf(id, sizeof id, "%d", i);
     struct intake_event e = sample("u", id, "{}", 1000 + i);
     add_record(&a, &e);
@@ -241,7 +241,7 @@ static void test_many_segments(void **state) {
   struct buf got = {0}, want = {0};
   for (int i = 1; i <= 30; i++) {
     struct buf one = {0};
-    char name[40], id[8];
+    char name[40], id[24];
     snprintf(name, sizeof name, "w0.a-%06d.log", i);
     for (int k = 0; k < 3; k++) {
       snprintf(id, sizeof id, "%d.%d", i, k);
