@@ -42,7 +42,7 @@ static const struct row {
     {P "Content-Length: 3\r\n\r\nab", 0, MORE},
     {P "Transfer-Encoding: Chunked\r\n\r\n0\r\n\r\n", 0, DONE},
     {CH "a\r\n0123456789\r\n0\r\n\r\n", 0, DONE},
-    {CH "1;n=v;q\r\nx\r\n0;last\r\n\r\n", 0, DONE},
+    {CH "1;n=\"a b\"\r\nx\r\n0;last\r\n\r\n", 0, DONE},
     {CH "0\r\nX-T: 1\r\n\r\n", 0, DONE},
     {CH "000\r\n\r\n", 0, DONE},
     {"DELETE /x HTTP/1.1\r\n" H "Content-Length: 1\r\n\r\nx", 0, DONE},
