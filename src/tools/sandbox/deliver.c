@@ -17,7 +17,6 @@
 #define TRIES_MAX    12          // about two minutes; Meta goes on for a week
 #define BACKOFF_MS   250
 #define BACKOFF_CAP  15000
-#define FULL_MS      50 // a batch that is due while POSTS_MAX are under way waits this long
 
 static const struct {
   const char *status;
@@ -55,8 +54,9 @@ struct status_queues {
   struct queue ready;
   struct loop_timer timer;
   bool timer_runs;
-  unsigned posts;
-  struct batch *sleeping; // waits to be posted again
+  unsigned posts, sleepers; // batches under way, batches in `sleeping`
+  bool failing;             // the last post was not taken: no new batch until one is
+  struct batch *sleeping;   // waits to be posted again
   struct log_limit limit;
 };
 
@@ -112,11 +112,8 @@ static void on_again(void *ctx) {
   struct batch *batch = ctx;
   ALWAYS(batch->magic == BATCH_MAGIC);
   struct status_queues *q = batch->sandbox->statuses;
-  if (q->posts >= POSTS_MAX) {
-    loop_timer_start(&batch->timer, FULL_MS, 0);
-    return;
-  }
   DL_DELETE(q->sleeping, batch);
+  q->sleepers--;
   post_batch(batch);
 }
 
@@ -136,6 +133,7 @@ static void on_posted(void *ctx, const struct outbound_response *response) {
   struct status_queues *q = sandbox->statuses;
   q->posts--;
   bool ok = response->result == ERR_OK && response->status == 200;
+  q->failing = !ok && batch->tries < TRIES_MAX;
   if (ok) {
     for (size_t i = 0; i < batch->count; i++)
       advance(sandbox, &batch->items[i]);
@@ -149,13 +147,15 @@ static void on_posted(void *ctx, const struct outbound_response *response) {
     loop_timer_close(&batch->timer, on_batch_closed);
   } else {
     DL_APPEND(q->sleeping, batch);
+    q->sleepers++;
     loop_timer_start(&batch->timer, retry_backoff_ms(batch->tries - 1, BACKOFF_MS, BACKOFF_CAP, random_u64()), 0);
   }
   if (!sandbox->closing) pump(q);
 }
 
 static void pump(struct status_queues *q) {
-  while (q->posts < POSTS_MAX && q->ready.count > 0) {
+  if (q->failing) return; // the batches that sleep find out when it answers again
+  while (q->posts + q->sleepers < POSTS_MAX && q->ready.count > 0) {
     struct batch *batch = xcalloc(1, sizeof *batch);
     batch->magic = BATCH_MAGIC;
     batch->sandbox = q->sandbox;
@@ -238,6 +238,7 @@ void sandbox_statuses_close(struct sandbox *sandbox) {
   while (q->sleeping) {
     struct batch *batch = q->sleeping;
     DL_DELETE(q->sleeping, batch);
+    q->sleepers--;
     loop_timer_close(&batch->timer, on_batch_closed);
   }
   loop_timer_close(&q->timer, on_queues_closed);

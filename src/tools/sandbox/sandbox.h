@@ -38,7 +38,6 @@ struct sandbox {
   struct loop *loop;
   struct http_server *server;
   struct http_route routes[SANDBOX_ROUTES];
-  struct shm_slot *slot; // the HTTP counters; nobody reads them here
   struct outbound *outbound;
   struct hmac *hmac;
   struct arena arena; // of the request in work
