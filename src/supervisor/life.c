@@ -21,17 +21,9 @@ bool life_step(enum shm_state *state, enum life_event event) {
 }
 
 int64_t life_delay_ms(struct life_backoff *backoff, int64_t good_us) {
-  if (good_us >= LIFE_GOOD_US) *backoff = (struct life_backoff){0};
-  int64_t delay_ms;
-  if (backoff->deaths == 0)
-    delay_ms = 0;
-  else if (backoff->last_ms == 0)
-    delay_ms = LIFE_DELAY_MIN_MS;
-  else if (good_us >= backoff->last_ms * 1000 * 10)
-    delay_ms = backoff->last_ms;
-  else
-    delay_ms = backoff->last_ms * 2 < LIFE_DELAY_MAX_MS ? backoff->last_ms * 2 : LIFE_DELAY_MAX_MS;
-  backoff->deaths++;
-  backoff->last_ms = delay_ms;
-  return delay_ms;
+  if (good_us >= LIFE_GOOD_US) backoff->deaths = 0;
+  unsigned before = backoff->deaths++;
+  if (before == 0) return 0;
+  int64_t delay_ms = before < 16 ? (int64_t)LIFE_DELAY_MIN_MS << (before - 1) : LIFE_DELAY_MAX_MS;
+  return delay_ms < LIFE_DELAY_MAX_MS ? delay_ms : LIFE_DELAY_MAX_MS;
 }

@@ -15,17 +15,16 @@ enum life_event {
 // False, and *state untouched, where the event cannot happen.
 bool life_step(enum shm_state *state, enum life_event event);
 
-#define LIFE_GOOD_US      (60 * 1000000ll)
+#define LIFE_GOOD_US      100000ll
 #define LIFE_DELAY_MIN_MS 100
 #define LIFE_DELAY_MAX_MS 30000
 
 struct life_backoff {
-  unsigned deaths; // unexpected ones in a row, 0 after a minute of good life
-  int64_t last_ms; // the delay that was given last
+  unsigned deaths; // in a row without a good life in between
 };
 // How long the successor waits after an unexpected death: `good_us` is how long it was ready, 0 when it never was.
-// The first time not at all, then 100 ms, 200 ms .. 30 s. A life of ten times the last delay does not lengthen it: what works for most of
-// the time, and is killed from outside, stays at work for most of the time.
+// Not at all after a good life (a tenth of a second at work: something killed it from outside, or a rare fault; the successor is worth
+// its start) and the first time otherwise; then 100 ms, 200 ms .. 30 s, so that what cannot start does not spin.
 int64_t life_delay_ms(struct life_backoff *backoff, int64_t good_us);
 
 #endif

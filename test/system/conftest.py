@@ -249,7 +249,7 @@ class Daemon(Process):
 
     def children(self, role=None):
         rows = self.metrics()["processes"]
-        return [p for p in rows if p["pid"] > 0 and p["state"] in ("ready", "starting", "draining") and (role is None or p["role"] == role)]
+        return [p for p in rows if p["role"] != "master" and p["pid"] > 0 and p["state"] in ("ready", "starting", "draining") and (role is None or p["role"] == role)]
 
     def add_businesses(self, documents):
         lines = "".join(json.dumps(d) + "\n" for d in documents)
