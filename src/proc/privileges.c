@@ -83,7 +83,9 @@ enum err proc_drop_privileges(const char *user, const char *group, struct why *w
 void proc_protect_secrets(void) {
   struct rlimit none = {0, 0};
   setrlimit(RLIMIT_CORE, &none);
+#ifndef __SANITIZE_ADDRESS__ // the leak checker traces its own process
   prctl(PR_SET_DUMPABLE, 0);
+#endif
 }
 
 uint64_t proc_raise_nofile(void) {

@@ -242,7 +242,8 @@ static void obituary(const struct child *child, int status, int64_t now_us) {
   slot_text(child->slot->panic, sizeof child->slot->panic, panic);
   bool clean = WIFEXITED(status) && WEXITSTATUS(status) == 0;
   double age_s = (double)(now_us - child->spawned_us) / 1e6;
-  if (child->planned && clean) {
+  // On its own, too: whoever signals all processes of a service at once tells the children before the master.
+  if (clean) {
     log_info("supervisor", "%s (pid %ld) has finished after %.1f s", child_name(child, name), (long)child->pid, age_s);
     return;
   }

@@ -45,10 +45,11 @@ static enum err fetch(const struct config *config, struct buf *answer, struct wh
   static const char request[] = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
   bool ok = send(fd, request, sizeof request - 1, MSG_NOSIGNAL) == (ssize_t)(sizeof request - 1);
   while (ok && answer->len < ANSWER_MAX_BYTES) {
-    ssize_t n = recv(fd, buf_reserve(answer, 16384), 16384, 0);
+    char bytes[16384];
+    ssize_t n = recv(fd, bytes, sizeof bytes, 0);
     ok = n >= 0;
     if (n <= 0) break;
-    answer->len += (size_t)n;
+    buf_add(answer, bytes, (size_t)n);
   }
   if (!ok) why_set(why, "%s: no answer: %s", address.text, strerror(errno));
   close(fd);

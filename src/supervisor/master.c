@@ -265,41 +265,52 @@ static void run(struct master *master) {
   free(master->children);
 }
 
-static int fail(const struct config *config, const struct why *why, int status) {
+static int fail(const struct master *master, const struct why *why, int status) {
   log_critical("supervisor", "cannot start: %s", why->text);
   // Whoever typed the command shall see it, too.
-  if (strcmp(config->log_target, "stderr") != 0) fprintf(stderr, "wahookd: cannot start: %s\n", why->text);
+  if (strcmp(master->config->log_target, "stderr") != 0) fprintf(stderr, "wahookd: cannot start: %s\n", why->text);
+  return status;
+}
+
+// With the state directory ours.
+static int open_and_run(struct master *master) {
+  struct why why = {0};
+  if (open_shared(master, &why) != ERR_OK) return fail(master, &why, EX_OSERR);
+  enum err e = listeners_open(master->config, master->workers, NULL, LISTEN_PATIENCE_MS, &master->listeners, &why);
+  if (e == ERR_OK) {
+    log_info("supervisor", "wahookd %s starts, pid %ld", WAHOOK_VERSION, (long)getpid());
+    if (master->config->server_daemon) daemon_leave_stderr(master->config->log_target);
+    run(master);
+    // A stop may have come in the middle of a reload.
+    listeners_close(master->reload.listeners, master->listeners);
+    if (master->reload.config) config_free(master->reload.config);
+    listeners_close(master->listeners, NULL);
+    log_info("supervisor", "wahookd has stopped");
+  } else {
+    master->exit_status = fail(master, &why, EX_UNAVAILABLE);
+  }
+  close(master->wake_fd);
+  die_set_hook(NULL);
+  shm_detach(&master->shm);
+  return master->exit_status;
+}
+
+static int open_state_and_run(struct master *master) {
+  struct why why = {0};
+  if (master->config->server_daemon && daemon_detach(&master->ready_fd, &why) != ERR_OK) return fail(master, &why, EX_OSERR);
+  if (master__setup_log(master->config, &why) != ERR_OK) return fail(master, &why, EX_CANTCREAT);
+  hand_over_log(master->config);
+  proc_raise_nofile();
+  enum err e = state_open(master->config, &master->state, &why);
+  if (e != ERR_OK) return fail(master, &why, e == ERR_CONFLICT ? EX_UNAVAILABLE : EX_CANTCREAT);
+  int status = open_and_run(master);
+  state_close(&master->state);
   return status;
 }
 
 int master_run(struct config *config, int argc, char **argv, char **environ) {
-  struct why why = {0};
   struct master master = {.magic = MASTER_MAGIC, .argc = argc, .argv = argv, .environ = environ, .config = config, .ready_fd = -1};
-  if (config->server_daemon && daemon_detach(&master.ready_fd, &why) != ERR_OK) return fail(config, &why, EX_OSERR);
-  if (master__setup_log(config, &why) != ERR_OK) return fail(config, &why, EX_CANTCREAT);
-  hand_over_log(config);
-  proc_raise_nofile();
-  enum err e = state_open(config, &master.state, &why);
-  if (e != ERR_OK) return fail(config, &why, e == ERR_CONFLICT ? EX_UNAVAILABLE : EX_CANTCREAT);
-  e = open_shared(&master, &why);
-  if (e == ERR_OK) {
-    e = listeners_open(config, master.workers, NULL, LISTEN_PATIENCE_MS, &master.listeners, &why);
-    if (e == ERR_OK) {
-      log_info("supervisor", "wahookd %s starts, pid %ld", WAHOOK_VERSION, (long)getpid());
-      if (config->server_daemon) daemon_leave_stderr(config->log_target);
-      run(&master);
-      // A stop may have come in the middle of a reload.
-      listeners_close(master.reload.listeners, master.listeners);
-      if (master.reload.config) config_free(master.reload.config);
-      listeners_close(master.listeners, NULL);
-      log_info("supervisor", "wahookd has stopped");
-    }
-    close(master.wake_fd);
-    die_set_hook(NULL);
-    shm_detach(&master.shm);
-  }
-  if (e != ERR_OK) master.exit_status = fail(master.config, &why, EX_UNAVAILABLE);
-  state_close(&master.state);
+  int status = open_state_and_run(&master);
   config_free(master.config);
-  return master.exit_status;
+  return status;
 }

@@ -25,6 +25,7 @@ def test_a_stop_leaves_nothing(world, signum):
     gone(children, 2)
     assert not (d.state / "wahookd.pid").exists() and not (d.state / "admin.sock").exists()
     assert "wahookd has stopped" in d.log()
+    assert "died" not in d.log()
 
 
 def test_the_log_of_a_start(world):
