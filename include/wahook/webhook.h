@@ -18,9 +18,9 @@
 //   ACCOUNT, OTHER                 the element of changes[]
 //   QUARANTINE                     the smallest part that could not be read, up to the whole body
 //
-// limits.webhook counts, per address, what nobody vouches for: GET verifications, unsigned and forged POSTs. An address over it is
-// refused before its body is read. limits.business counts events per phone number id (or WABA id): a POST is refused (429, so that Meta
-// delivers it again) only when every event in it is over; else all of it is taken, since a refusal would bring back the good ones, too.
+// limits.webhook counts, per address, what nobody vouches for: GET verifications, unsigned and forged POSTs. Signed ones are never counted.
+// limits.business counts events per business that is known: a POST is refused (429, so that Meta delivers it again) only when every event
+// that would be kept is over; else all of it is taken, since a refusal would bring back the good ones, too.
 
 struct webhook;
 struct webhook_options {
