@@ -77,11 +77,15 @@ $(BUILD)/obj/%.o: src/%.c Makefile
 	@echo "  CC    $<"
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(PKG_CFLAGS) $(LLHTTP_CFLAGS) -MMD -MP -c $< -o $@
 
+# The list changes when a file comes or goes: a library never keeps what has no source any more.
+FORCE:
 define folder_rule
-$(BUILD)/lib/lib$(1).a: $(call objects,$(1))
+$(BUILD)/lib/lib$(1).list: FORCE
 	@mkdir -p $$(@D)
+	@echo '$(call objects,$(1))' | cmp -s - $$@ || echo '$(call objects,$(1))' > $$@
+$(BUILD)/lib/lib$(1).a: $(call objects,$(1)) $(BUILD)/lib/lib$(1).list
 	@rm -f $$@
-	@ar rcs $$@ $$^
+	@ar rcs $$@ $(call objects,$(1))
 endef
 $(foreach f,$(FOLDERS),$(eval $(call folder_rule,$(f))))
 

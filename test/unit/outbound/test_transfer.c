@@ -225,7 +225,7 @@ static void test_many_at_once(void **state) {
   for (size_t i = 0; i < COUNT_OF(results); i++) {
     assert_int_equal(results[i].calls, 1);
     assert_int_equal(results[i].status, 200);
-    assert_int_equal(atol(results[i].body), i);
+    assert_int_equal(strtol(results[i].body, NULL, 10), i);
   }
 }
 
