@@ -70,6 +70,14 @@ def hook(world):
     w.stop()
 
 
+@pytest.fixture(autouse=True)
+def stops_cleanly(world):
+    yield
+    for box in world.running:
+        if box.popen.poll() is None:
+            assert box.stop() == 0, box.log()  # a sanitizer's finding too
+
+
 def text(body="hi", to="+4917", **fields):
     return {"messaging_product": "whatsapp", "recipient_type": "individual", "to": to, "type": "text", "text": {"body": body}, **fields}
 

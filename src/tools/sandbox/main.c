@@ -22,7 +22,7 @@ struct program {
 };
 #define PROGRAM_MAGIC 0x50726f67u // "Prog"
 
-// Everything that has no handles left open, or gets its last turns in loop_free().
+// Now no post is under way; what else has handles is closed by close_sandbox().
 static void on_outbound_closed(void *ctx) {
   struct program *program = ctx;
   loop_stop(program->sandbox.loop);
@@ -34,6 +34,7 @@ static void on_stop_time(void *ctx) {
   struct sandbox *sandbox = &program->sandbox;
   if (sandbox->closing) return;
   sandbox->closing = true;
+  http_server_drain(sandbox->server, NULL, NULL); // nobody waits for its end any more
   http_server_close(sandbox->server);
   outbound_close(sandbox->outbound, on_outbound_closed, program);
 }
