@@ -24,9 +24,16 @@ static bool token_fits(const char *token, const char *expected) {
   return expected && expected[0] && secret_equal(span_of(token), span_of(expected));
 }
 
-static void decide(struct webhook *webhook, struct http_request *request, const struct question *q, const struct business *business) {
+// `later`: the directory cannot tell now whether a business with a token of its own is meant.
+static void decide(struct webhook *webhook, struct http_request *request, const struct question *q, const struct business *business,
+                   bool later) {
   bool fits = token_fits(q->token, webhook->config->webhook_verify_token);
   if (business) fits |= token_fits(q->token, business->verify_token);
+  if (!fits && later) {
+    static const struct http_header again = {.name = "Retry-After", .value = "5"};
+    http_respond(request, 503, "application/json", SPAN("{\"detail\":\"The directory of businesses cannot be asked now\"}"), &again, 1);
+    return;
+  }
   if (!fits) {
     refuse(webhook, request);
     return;
@@ -44,7 +51,7 @@ static void decide(struct webhook *webhook, struct http_request *request, const 
 static void on_business(void *ctx, enum directory_answer answer, const struct business *business) {
   struct question *q = ctx;
   struct http_request *request = http_request_find(q->webhook->server, q->request);
-  if (request) decide(q->webhook, request, q, answer == DIRECTORY_FOUND ? business : NULL);
+  if (request) decide(q->webhook, request, q, answer == DIRECTORY_FOUND ? business : NULL, answer == DIRECTORY_LATER);
   secret_wipe(q->token, sizeof q->token);
   free(q);
 }
@@ -81,7 +88,7 @@ void verify__request(struct webhook *webhook, struct http_request *request) {
   }
   struct span name = sub_domain(http_request_host(request));
   if (!name.len) {
-    decide(webhook, request, &q, NULL);
+    decide(webhook, request, &q, NULL, false);
     return;
   }
   // A business found by the Host's subdomain may have a token of its own.
