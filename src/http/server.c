@@ -173,8 +173,14 @@ void http_server_drain(struct http_server *server, void (*on_done)(void *ctx), v
   server->on_drained = on_done;
   server->drained_ctx = ctx;
   close_listeners(server);
-  for (struct http__conn *conn = server->conns; conn; conn = conn->next)
-    if (!conn->first && !has_unread(conn)) http__conn_close(conn, HTTP__CLOSE_DONE);
+  for (struct http__conn *conn = server->conns; conn; conn = conn->next) {
+    if (conn->first || has_unread(conn)) continue;
+    // Who has just connected is about to ask, and may: for a moment. An idle connection is closed, as at any idle time-out.
+    if (conn->state == HTTP__C_NEW)
+      http__conn_deadline(conn, HTTP__D_LINGER, loop_now_us(server->loop));
+    else
+      http__conn_close(conn, HTTP__CLOSE_DONE);
+  }
   maybe_over(server);
 }
 
