@@ -33,6 +33,15 @@ def pids(daemon, role):
     return {row["pid"] for row in daemon.children(role) if row["state"] == "ready"}
 
 
+def whole(world, **options):
+    """A daemon of which every process has checked in, not only the worker that answered first."""
+    before = (world.directory / "wahookd.log").stat().st_size if (world.directory / "wahookd.log").exists() else 0
+    d = world.daemon(**options)
+    own = lambda: d.log_path.read_bytes()[before:] if options.get("log_target") is None else pathlib.Path(options["log_target"]).read_bytes()
+    wait_for(lambda: b"is ready:" in own(), 20, "all processes to check in")
+    return d
+
+
 def gone(process_ids, seconds=10):
     wait_for(lambda: not any(alive(pid) for pid in process_ids), seconds, f"the end of {process_ids}")
 

@@ -11,14 +11,14 @@ import time
 import pytest
 
 from conftest import APP_SECRET, PATIENCE, UnixConnection, free_port, request, sign, wait_for
-from processes import Load, command, gone, offspring, pids, run_wahookd
+from processes import Load, command, gone, offspring, pids, run_wahookd, whole
 
 
 # ---------------------------------------------------------------- start and stop
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 def test_a_stop_leaves_nothing(world, signum):
-    d = world.daemon()
+    d = whole(world)
     children = offspring(d.pid)
     assert len(children) == 3
     assert d.stop(signum) == 0
@@ -29,7 +29,7 @@ def test_a_stop_leaves_nothing(world, signum):
 
 
 def test_the_log_of_a_start(world):
-    d = world.daemon()
+    d = whole(world)
     log = d.log()
     assert "Cache warmed up with 0 businesses" in log
     assert "is ready: 2 workers and a dispatcher" in log
@@ -39,7 +39,7 @@ def test_the_log_of_a_start(world):
 
 
 def test_a_graceful_stop_finishes_what_is_open(world):
-    d = world.daemon()
+    d = whole(world)
     body = b'{"object":"whatsapp_business_account","entry":[]}'
     with socket.create_connection(("127.0.0.1", d.port)) as s:
         s.sendall(b"POST /whatsapp_response HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nX-Hub-Signature-256: "
@@ -56,7 +56,7 @@ def test_a_graceful_stop_finishes_what_is_open(world):
 
 
 def test_a_stop_is_over_when_its_grace_is(world):
-    d = world.daemon(server_graceful_timeout="2s", server_header_timeout="60s")
+    d = whole(world, server_graceful_timeout="2s", server_header_timeout="60s")
     with socket.create_connection(("127.0.0.1", d.port)) as s:
         s.sendall(b"GET /health HTTP/1.1\r\nHost:")
         time.sleep(0.3)
@@ -77,12 +77,12 @@ def test_the_command_line_names_every_error(directory):
 def test_no_secret_no_start_and_unsigned_is_loud(world):
     done = run_wahookd(server_state_dir=str(world.directory / "s"))
     assert done.returncode == 78 and "app_secrets" in done.stderr and "allow_unsigned" in done.stderr
-    d = world.daemon(webhook_app_secrets=None, webhook_allow_unsigned="yes")
+    d = whole(world, webhook_app_secrets=None, webhook_allow_unsigned="yes")
     assert "ANYBODY" in d.log()
 
 
 def test_one_master_per_state_directory(world):
-    d = world.daemon()
+    d = whole(world)
     second = command(d)
     assert second.returncode == 69
     assert f"another wahookd (pid {d.pid})" in second.stderr
@@ -102,7 +102,7 @@ def test_what_a_child_cannot_do_ends_the_first_start(world):
 # ---------------------------------------------------------------- crashes and hangs
 
 def test_a_killed_worker_is_replaced_at_once(world):
-    d = world.daemon()
+    d = whole(world)
     before = pids(d, "worker")
     victim = min(before)
     os.kill(victim, signal.SIGKILL)
@@ -113,7 +113,7 @@ def test_a_killed_worker_is_replaced_at_once(world):
 
 
 def test_a_worker_killed_again_and_again_costs_at_most_one_request_each(world):
-    d = world.daemon()
+    d = whole(world)
     kills = 12
     with Load(d.port) as load:
         for _ in range(kills):
@@ -126,15 +126,15 @@ def test_a_worker_killed_again_and_again_costs_at_most_one_request_each(world):
 
 
 def test_a_killed_dispatcher_is_replaced(world):
-    d = world.daemon()
+    d = whole(world)
     victim, = pids(d, "dispatcher")
     os.kill(victim, signal.SIGKILL)
     wait_for(lambda: pids(d, "dispatcher") and victim not in pids(d, "dispatcher"), 5)
-    assert request(d.port, "GET", "/ready").status == 200
+    wait_for(lambda: request(d.port, "GET", "/ready").status == 200, 5)
 
 
 def test_a_loop_that_hangs_is_killed_and_replaced(world):
-    d = world.daemon(server_timeout="1s")
+    d = whole(world, server_timeout="1s")
     victim = min(pids(d, "worker"))
     os.kill(victim, signal.SIGSTOP)
     d.wait_log("hangs: no heartbeat", 10)
@@ -144,7 +144,7 @@ def test_a_loop_that_hangs_is_killed_and_replaced(world):
 
 
 def test_a_frozen_and_thawed_daemon_kills_nobody(world):
-    d = world.daemon(server_timeout="1s")
+    d = whole(world, server_timeout="1s")
     everybody = [d.pid, *offspring(d.pid)]
     for pid in everybody:
         os.kill(pid, signal.SIGSTOP)
@@ -157,24 +157,24 @@ def test_a_frozen_and_thawed_daemon_kills_nobody(world):
 
 
 def test_children_notice_the_death_of_their_master(world):
-    d = world.daemon()
+    d = whole(world)
     children = offspring(d.pid)
     d.popen.kill()
     d.popen.wait()
     gone(children)
     assert d.log().count("the master is gone") == 3
     # And a new master takes over what is left: lock, socket files, port.
-    again = world.daemon(port=d.port)
+    again = whole(world, port=d.port)
     assert request(again.port, "GET", "/ready").status == 200
 
 
 def test_everything_killed_at_once_starts_again(world):
-    d = world.daemon()
+    d = whole(world)
     for pid in [d.pid, *offspring(d.pid)]:
         os.kill(pid, signal.SIGKILL)
     d.popen.wait()
     assert (d.state / "admin.sock").exists()
-    again = world.daemon(port=d.port)
+    again = whole(world, port=d.port)
     assert again.admin("GET", "/health").status == 200
 
 
@@ -183,7 +183,7 @@ def test_everything_killed_at_once_starts_again(world):
 def test_ipv6_and_unix_listeners(world):
     port, port6 = free_port(), free_port()
     path = world.directory / "public.sock"
-    d = world.daemon(port=port, server_bind=f"127.0.0.1:{port},[::1]:{port6},unix:{path}")
+    d = whole(world, port=port, server_bind=f"127.0.0.1:{port},[::1]:{port6},unix:{path}")
     with socket.create_connection(("::1", port6)) as s:
         s.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert s.recv(100).startswith(b"HTTP/1.1 200")
@@ -197,7 +197,7 @@ def test_ipv6_and_unix_listeners(world):
 
 
 def test_connections_are_spread_over_the_workers(world):
-    d = world.daemon()
+    d = whole(world)
     for _ in range(64):
         assert request(d.port, "GET", "/health").status == 200
     assert all(row["requests"] > 0 for row in d.children("worker"))
@@ -206,7 +206,7 @@ def test_connections_are_spread_over_the_workers(world):
 # ---------------------------------------------------------------- commands, logs, users
 
 def test_commands_to_a_running_daemon(world):
-    d = world.daemon()
+    d = whole(world)
     status = command(d, "-s", "status")
     assert status.returncode == 0, status
     assert f"pid {d.pid}" in status.stdout
@@ -223,7 +223,7 @@ def test_commands_to_a_running_daemon(world):
 
 def test_logs_are_reopened(world):
     log = world.directory / "own.log"
-    d = world.daemon(log_target=str(log), log_access=str(world.directory / "access.log"))
+    d = whole(world, log_target=str(log), log_access=str(world.directory / "access.log"))
     moved = log.rename(world.directory / "own.log.1")
     (world.directory / "access.log").rename(world.directory / "access.log.1")
     d.popen.send_signal(signal.SIGUSR1)
@@ -257,7 +257,7 @@ def test_detached_with_a_pid_file(world):
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_children_run_as_the_user(world):
     os.chmod(world.directory, 0o755)
-    d = world.daemon(server_user="nobody")
+    d = whole(world, server_user="nobody")
     nobody = pwd.getpwnam("nobody").pw_uid
     for pid in offspring(d.pid):
         uids = next(line for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("Uid:"))
@@ -268,7 +268,7 @@ def test_children_run_as_the_user(world):
 
 
 def test_children_hold_no_descriptor_they_need_not(world):
-    d = world.daemon()
+    d = whole(world)
     for row in d.children("dispatcher"):
         links = [os.readlink(p) for p in pathlib.Path(f"/proc/{row['pid']}/fd").iterdir()]
         listening = pathlib.Path(f"/proc/{row['pid']}/net/tcp").read_text()

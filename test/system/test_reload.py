@@ -8,7 +8,7 @@ import time
 import pytest
 
 from conftest import APP_SECRET, BUILD, Process, UnixConnection, free_port, request, wait_for
-from processes import Load, gone, offspring, pids
+from processes import Load, gone, offspring, pids, whole
 
 
 # ---------------------------------------------------------------- reload, recycling, more and fewer
@@ -114,7 +114,7 @@ def test_a_hundred_reloads_under_load_fail_no_request(from_file):
 
 
 def test_a_worker_is_recycled_after_its_requests(world):
-    d = world.daemon(server_max_requests="50", server_max_requests_jitter="10")
+    d = whole(world, server_max_requests="50", server_max_requests_jitter="10")
     before = pids(d, "worker")
     with Load(d.port, clients=2) as load:
         wait_for(lambda: not before & pids(d, "worker"), 30)
@@ -123,7 +123,7 @@ def test_a_worker_is_recycled_after_its_requests(world):
 
 
 def test_one_worker_more_and_one_less(world):
-    d = world.daemon()
+    d = whole(world)
     with Load(d.port) as load:
         for expected in (3, 4):
             d.popen.send_signal(signal.SIGTTIN)
@@ -139,7 +139,7 @@ def test_one_worker_more_and_one_less(world):
 
 
 def test_winch_drains_the_workers_and_hup_brings_them_back(world):
-    d = world.daemon()
+    d = whole(world)
     workers, dispatcher = pids(d, "worker"), pids(d, "dispatcher")
     d.popen.send_signal(signal.SIGWINCH)
     gone(workers)
