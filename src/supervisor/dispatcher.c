@@ -63,28 +63,6 @@ static void on_drain(void *ctx) {
 
 // ---------------------------------------------------------------- wiring
 
-static void make_directory(struct dispatcher *dispatcher) {
-  struct process *process = &dispatcher->process;
-  const struct config *config = process->config;
-  struct why why = {0};
-  struct buf uri = {0};
-  config_store_uri(config, &uri);
-  struct directory_options options = {
-      .loop = process->loop,
-      .shm = &process->shm,
-      .slot = process->slot,
-      .store_uri = uri.data,
-      .cache_ttl_ms = config->directory_cache_ttl,
-      .negative_ttl_ms = config->directory_negative_ttl,
-      .stale_max_ms = config->directory_stale_max,
-      .cache_size = (size_t)config->directory_cache_size,
-      .default_phone_number_id = config->directory_default_phone_number_id,
-      .default_token = config->directory_default_token,
-  };
-  if (directory_open(&options, &dispatcher->directory, &why) != ERR_OK) process_fatal(process, "directory: %s", why.text);
-  buf_free(&uri);
-}
-
 static void make_keys(struct dispatcher *dispatcher) {
   const struct config *config = dispatcher->process.config;
   struct why why = {0};
@@ -121,7 +99,7 @@ static void start_work(struct dispatcher *dispatcher) {
   const struct config *config = process->config;
   struct why why = {0};
   make_keys(dispatcher);
-  make_directory(dispatcher);
+  dispatcher->directory = process_directory(process);
   make_spool(dispatcher);
   struct outbound_options outbound = {.loop = process->loop,
                                       .max_connections = (unsigned)config->graph_connections,

@@ -173,6 +173,29 @@ static void on_warmed(void *ctx, int count) {
   warm_over(process);
 }
 
+struct directory *process_directory(struct process *process) {
+  const struct config *config = process->config;
+  struct why why = {0};
+  struct buf uri = {0};
+  config_store_uri(config, &uri);
+  struct directory_options options = {
+      .loop = process->loop,
+      .shm = &process->shm,
+      .slot = process->slot,
+      .store_uri = uri.data,
+      .cache_ttl_ms = config->directory_cache_ttl,
+      .negative_ttl_ms = config->directory_negative_ttl,
+      .stale_max_ms = config->directory_stale_max,
+      .cache_size = (size_t)config->directory_cache_size,
+      .default_phone_number_id = config->directory_default_phone_number_id,
+      .default_token = config->directory_default_token,
+  };
+  struct directory *directory = NULL;
+  if (directory_open(&options, &directory, &why) != ERR_OK) process_fatal(process, "directory: %s", why.text);
+  buf_free(&uri);
+  return directory;
+}
+
 void process_warm(struct process *process, struct directory *directory, void (*on_warm)(void *ctx)) {
   process->on_warm = on_warm;
   if (!process->config->directory_warmup) {

@@ -33,6 +33,8 @@ struct process {
 void process_start(struct process *process, enum shm_role role, unsigned threads, void (*on_drain)(void *ctx), void *ctx);
 // Checks in. Nothing is sent when it is draining already.
 void process_ready(struct process *process);
+// Opens the directory as the configuration says; the caller closes it.
+struct directory *process_directory(struct process *process);
 // Loads the first businesses into the cache, then calls on_warm; a store that is slow or down is not waited for longer than a moment.
 void process_warm(struct process *process, struct directory *directory, void (*on_warm)(void *ctx));
 // Tells the master why this process cannot work, and exits.

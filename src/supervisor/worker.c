@@ -91,28 +91,6 @@ static bool is_trusted(const struct sockaddr *peer, void *ctx) {
   return limiter_networks_contain(worker->trusted, peer);
 }
 
-static void make_directory(struct worker *worker) {
-  struct process *process = &worker->process;
-  const struct config *config = process->config;
-  struct why why = {0};
-  struct buf uri = {0};
-  config_store_uri(config, &uri);
-  struct directory_options options = {
-      .loop = process->loop,
-      .shm = &process->shm,
-      .slot = process->slot,
-      .store_uri = uri.data,
-      .cache_ttl_ms = config->directory_cache_ttl,
-      .negative_ttl_ms = config->directory_negative_ttl,
-      .stale_max_ms = config->directory_stale_max,
-      .cache_size = (size_t)config->directory_cache_size,
-      .default_phone_number_id = config->directory_default_phone_number_id,
-      .default_token = config->directory_default_token,
-  };
-  if (directory_open(&options, &worker->directory, &why) != ERR_OK) process_fatal(process, "directory: %s", why.text);
-  buf_free(&uri);
-}
-
 static void make_pages(struct worker *worker) {
   struct process *process = &worker->process;
   struct webhook_options webhook = {
@@ -206,7 +184,7 @@ int worker_main(void) {
   crypto_start();
   worker.limiter = limiter_new(process->shm.limiter, process->shm.limiter_bytes);
   loop_timer_init(process->loop, &worker.deadline, on_deadline, &worker);
-  make_directory(&worker);
+  worker.directory = process_directory(process);
   make_pages(&worker);
   make_server(&worker);
   make_journal(&worker);
