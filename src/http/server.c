@@ -94,9 +94,10 @@ static void accept_waiting(struct http_server *server) {
 static void maybe_over(struct http_server *server) {
   if (server->draining && server->on_drained && !server->connections && !server->listeners) {
     void (*on_drained)(void *ctx) = server->on_drained;
+    bool closing = server->closing; // closed in the middle of draining: both end here
     server->on_drained = NULL;
     on_drained(server->drained_ctx);
-    return;
+    if (!closing) return;
   }
   if (!server->closing || server->open_handles) return;
   while (server->free_conns) {

@@ -111,6 +111,9 @@ def test_the_default_business_comes_from_the_old_environment(world):
     daemon, sandbox = world.start(env=env, crypto_allow_plain_tokens="no", webhook_verify_token=None)
     assert daemon.post(envelope(change("777", [message("wamid.d")]))).status == 200
     assert "EAAdefault" in sandbox.wait_messages(1)[0]["bearer"]
+    # Also once the store has said that it does not know the number.
+    assert daemon.post(envelope(change("777", [message("wamid.e")]))).status == 200
+    sandbox.wait_messages(2)
     answer = daemon.get("/whatsapp_response?hub.mode=subscribe&hub.challenge=4711&hub.verify_token=old-token")
     assert (answer.status, answer.body) == (200, b"4711")
 
