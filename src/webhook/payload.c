@@ -5,6 +5,8 @@
 // Longest ids that Meta sends are far below; longer ones are kept, but not as what they claim to be.
 #define WAMID_MAX 256
 #define USER_MAX  160
+// Meta names a contact a message; a list far beyond that is not searched to its end for every message.
+#define CONTACTS_MAX 1000
 
 struct walk {
   int64_t received_us;
@@ -44,7 +46,8 @@ static struct span first_text(const struct json *object, const char *a, const ch
 static const struct json *contact_of(const struct walk *walk, struct span user) {
   const struct json *only = NULL;
   if (!is_array(walk->contacts)) return NULL;
-  for (const struct json *c = walk->contacts->child; c; c = c->next) {
+  unsigned looked = 0;
+  for (const struct json *c = walk->contacts->child; c && looked < CONTACTS_MAX; c = c->next, looked++) {
     if (user.len && (span_eq(json_get_text(c, "wa_id"), user) || span_eq(json_get_text(c, "user_id"), user))) return c;
     only = walk->contacts->count == 1 ? c : NULL;
   }

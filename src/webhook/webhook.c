@@ -3,6 +3,9 @@
 
 #include <stdlib.h>
 
+// A delivery of 1000 updates takes some 10 MiB as a tree. What takes more than this is no delivery of Meta's: it goes to quarantine whole.
+#define ARENA_MAX_BYTES (64u << 20)
+
 static void on_head(struct http_request *request, void *ctx) {
   struct webhook *webhook = ctx;
   ALWAYS(webhook->magic == WEBHOOK_MAGIC);
@@ -32,7 +35,7 @@ struct webhook *webhook_new(const struct webhook_options *options) {
     webhook->secrets[i] = hmac_new(span_of(config->webhook_app_secrets.items[i]));
   if (config->limits_webhook.count) webhook->unverified = limiter_rule(config->limits_webhook.count, config->limits_webhook.period_us);
   if (config->limits_business.count) webhook->business = limiter_rule(config->limits_business.count, config->limits_business.period_us);
-  arena_init(&webhook->arena, 64 * 1024, 0); // bounded by the largest body
+  arena_init(&webhook->arena, 64 * 1024, ARENA_MAX_BYTES);
   return webhook;
 }
 
