@@ -5,6 +5,9 @@
 
 // Beyond this much that waits for the disk, new deliveries are refused early; Meta sends them again.
 #define SHED_BYTES (64u << 20)
+// So many commits that fail with an I/O error, each after a recovery, within a minute end the process.
+#define IO_ERRORS_MAX       5
+#define IO_ERRORS_WITHIN_US 60000000
 
 enum step_result { NEXT, DONE };
 
@@ -178,7 +181,30 @@ void pipeline__head(struct webhook *webhook, struct http_request *request) {
   refuse_unverified(&d, 401, METRIC_WEBHOOK_UNSIGNED, "Missing signature");
 }
 
+// Says once that deliveries are refused, and once that they are not any more. A disk that fails again and again after it had recovered is
+// not trusted any longer: the process ends, and its successor begins with a new segment.
+static void watch_journal(struct webhook *webhook, enum err result) {
+  if (result == ERR_OK) {
+    if (webhook->refusing) log_info("webhook", "the journal can be written again: deliveries are taken");
+    webhook->refusing = false;
+    return;
+  }
+  if (!webhook->refusing)
+    log_error("webhook",
+              "the journal cannot be written (%s): deliveries are refused with 503 until it can; see the disk of server.state_dir",
+              err_text(result));
+  webhook->refusing = true;
+  if (result != ERR_IO) return;
+  int64_t now = loop_now_us(webhook->options.loop);
+  if (now - webhook->io_first_us > IO_ERRORS_WITHIN_US) {
+    webhook->io_errors = 0;
+    webhook->io_first_us = now;
+  }
+  if (++webhook->io_errors >= IO_ERRORS_MAX) die("the journal's disk gives input/output errors again and again: replace it");
+}
+
 void pipeline__committed(struct webhook *webhook, uint64_t upto, enum err result) {
+  watch_journal(webhook, result);
   while (webhook->queue_len && webhook->queue[webhook->queue_head].upto <= upto) {
     struct waiting waiting = webhook->queue[webhook->queue_head];
     webhook->queue_head = (webhook->queue_head + 1) & (webhook->queue_capacity - 1);

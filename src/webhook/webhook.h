@@ -30,6 +30,9 @@ struct webhook {
   size_t event_count, event_capacity;
   struct waiting *queue; // ring, a power of two
   size_t queue_head, queue_len, queue_capacity;
+  bool refusing; // the journal refused the last commit
+  unsigned io_errors;
+  int64_t io_first_us; // of those within a minute
 };
 
 // Rule ids of the limiter's table (the operator's pages have theirs from 100 on).
