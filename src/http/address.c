@@ -1,4 +1,4 @@
-// Who the client is: addresses as text, and the hops of X-Forwarded-For. Runs in workers.
+// Who the client is: addresses as text, and the hops of X-Forwarded-For. Runs in workers and tools.
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-// Lists of deadlines in order. Runs in workers.
+// Lists of deadlines in order. Runs in workers and tools.
 #include "deadline.h"
 
 void http__deadlines_init(struct http__deadlines *all) {

@@ -1,4 +1,4 @@
-// The strict guard over whole heads, where llhttp is lax (RFC 9110, RFC 9112). Runs in workers.
+// The strict guard over whole heads, where llhttp is lax (RFC 9110, RFC 9112). Runs in workers and tools.
 #include "guard.h"
 
 #include <string.h>

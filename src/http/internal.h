@@ -140,6 +140,8 @@ bool http__conn_flush(struct http__conn *conn);
 void http__conn_finish(struct http__conn *conn);
 void http__conn_start_reading(struct http__conn *conn);
 void http__conn_stop_reading(struct http__conn *conn);
+// An answer that ends the connection: nothing after it is read as a request.
+void http__conn_refuse(struct http_request *request, int status);
 void http__conn_bytes(struct http__conn *conn, const char *data, size_t len);
 
 // ---------------------------------------------------------------- server
@@ -191,6 +193,10 @@ struct http_server {
 void http__server_conn_closed(struct http_server *server, struct http__conn *conn);
 void http__server_expire(struct http__conn *conn, enum http__deadline_kind kind, int64_t now_us); // conn's part of the sweep
 const char *http__server_date(struct http_server *server);
+// Counts, if there is a block to count in: small tools have none.
+static inline void http__count(struct http_server *server, enum metric metric, uint64_t n) {
+  if (server->slot) metrics_add(server->slot, metric, n);
+}
 
 #define HTTP__CONN_MAGIC     0x436f6e6eu
 #define HTTP__REQUEST_MAGIC  0x52657173u

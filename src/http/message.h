@@ -34,14 +34,14 @@ struct http__message {
   enum http_method method;
   unsigned minor;                        // HTTP/1.minor
   struct span target, path, query, host; // path decoded in place, host without port
-  struct http__field fields[HTTP__FIELDS_MAX];
   unsigned field_count;
   uint8_t known_count[HTTP__F_COUNT];
   uint8_t known_first[HTTP__F_COUNT]; // index of the first field of that name
   bool chunked, keep_alive, expect_continue, expect_other;
   bool drop_body; // the body is read and forgotten
   uint64_t content_length;
-  uint64_t body_bytes; // of the decoded body so far, kept or dropped
+  uint64_t body_bytes;                         // of the decoded body so far, kept or dropped
+  struct http__field fields[HTTP__FIELDS_MAX]; // last: a reset leaves them alone
 };
 
 static inline struct span http__message_known(const struct http__message *m, enum http__known known) {

@@ -1,4 +1,4 @@
-// Feeds heads and bodies to llhttp, whole heads at once, and compares what it finds with the guard's view. Runs in workers.
+// Feeds heads and bodies to llhttp, whole heads at once, and compares what it finds with the guard's view. Runs in workers and tools.
 #include "parser.h"
 
 #include <llhttp.h>

@@ -1,4 +1,4 @@
-// Size-classed memory blocks that are kept for the next request. Runs in workers.
+// Size-classed memory blocks that are kept for the next request. Runs in workers and tools.
 #include "pool.h"
 
 #include <stdlib.h>

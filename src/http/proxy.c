@@ -1,4 +1,4 @@
-// The PROXY protocol, versions 1 and 2: a proxy's word on who the client is, before the first byte of HTTP. Runs in workers.
+// The PROXY protocol, versions 1 and 2: a proxy's word on who the client is, before the first byte of HTTP. Runs in workers and tools.
 #include <arpa/inet.h>
 #include <string.h>
 

@@ -1,87 +1,95 @@
-// What handlers see of a request; tickets; a request's way from and to the free list. Runs in workers and tools.
+// Requests in their slots, and what handlers may ask of them. Runs in workers and tools.
+#include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "internal.h"
 
-#define REQUESTS_FIRST 64
+// ---------------------------------------------------------------- slots
 
-// ---------------------------------------------------------------- life
-
-static void make_requests(struct http_server *server) {
-  uint32_t more = server->request_count ? server->request_count : REQUESTS_FIRST;
-  server->requests = xrealloc(server->requests, (server->request_count + more) * sizeof(struct http_request *));
-  for (uint32_t i = 0; i < more; i++) {
-    struct http_request *request = http__pool_new(&server->pool, sizeof *request);
-    request->magic = HTTP__REQUEST_MAGIC;
-    request->index = server->request_count + i;
-    request->server = server;
-    request->next = server->free_requests;
-    server->requests[request->index] = request;
-    server->free_requests = request;
+static struct http_request *slot_new(struct http_server *server) {
+  if ((server->request_count & (server->request_count - 1)) == 0) { // 0, 1, 2, 4, ...: full
+    size_t room = server->request_count ? (size_t)server->request_count * 2 : 1;
+    server->requests = xrealloc(server->requests, room * sizeof(struct http_request *));
+    http__count(server, METRIC_HTTP_ALLOCATIONS, 1);
   }
-  server->request_count += more;
+  struct http_request *request = http__pool_new(&server->pool, sizeof *request);
+  request->magic = HTTP__REQUEST_MAGIC;
+  request->index = server->request_count;
+  request->generation = 1; // a zeroed ticket never fits
+  request->server = server;
+  server->requests[server->request_count++] = request;
+  return request;
+}
+
+// Sixteen hex digits, different for each request of this machine's processes with high probability.
+static void make_id(struct http_server *server, char out[static HTTP__ID_MAX]) {
+  uint64_t x = server->id_seed + ++server->id_count * 0x9e3779b97f4a7c15u;
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+  x ^= x >> 31;
+  hex_encode(&x, sizeof x, out);
 }
 
 struct http_request *http__request_new(struct http_server *server, struct http__conn *conn) {
-  if (!server->free_requests) make_requests(server);
   struct http_request *request = server->free_requests;
-  ALWAYS(request->magic == HTTP__REQUEST_MAGIC && request->stage == HTTP__S_FREE);
-  server->free_requests = request->next;
-  uint32_t index = request->index, generation = request->generation;
-  memset(request, 0, sizeof *request);
-  request->magic = HTTP__REQUEST_MAGIC;
-  request->index = index;
-  request->generation = generation;
-  request->server = server;
-  request->conn = conn;
+  if (request)
+    server->free_requests = request->next;
+  else
+    request = slot_new(server);
+  memset(&request->message, 0, offsetof(struct http__message, fields));
+  memset(request->state, 0, sizeof request->state);
   request->stage = HTTP__S_HEAD;
+  request->conn = conn;
+  request->next = NULL;
+  request->route = NULL;
+  request->out = (struct http__block){0};
+  request->sent = 0;
+  request->interim_left = 0;
+  request->answered = request->in_work = request->close_after = request->has_body = false;
+  request->status = 0;
   request->started_us = loop_now_us(server->loop);
+  request->body_started_us = 0;
   request->client = (const struct sockaddr *)&conn->peer;
   request->client_text = conn->peer_text;
-  request->name = "";
+  request->name = NULL;
+  make_id(server, request->id);
   return request;
 }
 
 void http__request_free(struct http_request *request) {
   struct http_server *server = request->server;
-  if (request->in_work) server->in_work--;
   http__block_release(&server->pool, &request->message.head);
   http__block_release(&server->pool, &request->message.body);
   http__block_release(&server->pool, &request->out);
   request->stage = HTTP__S_FREE;
-  request->in_work = false;
+  request->generation++;
   request->conn = NULL;
-  request->generation++; // tickets of the old one find nothing
   request->next = server->free_requests;
   server->free_requests = request;
 }
 
-// An id from a trusted proxy is kept when it is harmless in a log line and a header.
-static bool id_usable(struct span id) {
-  if (!id.len || id.len >= HTTP__ID_MAX) return false;
+// A proxy's id is taken over when it is harmless in logs and headers.
+static bool is_good_id(struct span id) {
+  if (id.len == 0 || id.len >= HTTP__ID_MAX) return false;
   for (size_t i = 0; i < id.len; i++) {
     char c = id.ptr[i];
-    if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '_' || c == '.')) return false;
+    bool alnum = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+    if (!alnum && !strchr("-_.:", c)) return false;
   }
   return true;
 }
 
 void http__request_identify(struct http_request *request) {
-  struct http_server *server = request->server;
-  const struct http__conn *conn = request->conn;
-  struct span given = http__message_known(&request->message, HTTP__F_REQUEST_ID);
-  if (conn->trusted && id_usable(given)) {
-    memcpy(request->id, given.ptr, given.len);
-    request->id[given.len] = '\0';
-  } else {
-    uint64_t id = server->id_seed + ++server->id_count;
-    static const char digits[] = "0123456789abcdef";
-    for (int i = 15; i >= 0; i--, id >>= 4)
-      request->id[i] = digits[id & 15];
-    request->id[16] = '\0';
+  if (!request->conn->trusted) return;
+  const struct http__message *m = &request->message;
+  struct span id = http__message_known(m, HTTP__F_REQUEST_ID);
+  if (is_good_id(id)) {
+    memcpy(request->id, id.ptr, id.len);
+    request->id[id.len] = '\0';
   }
-  if (conn->trusted && !conn->want_proxy &&
-      http__forwarded_client(&request->message, server->options.is_trusted, server->options.ctx, &request->forwarded)) {
+  const struct http_server_options *options = &request->server->options;
+  if (m->known_count[HTTP__F_FORWARDED_FOR] && http__forwarded_client(m, options->is_trusted, options->ctx, &request->forwarded)) {
     request->client = (const struct sockaddr *)&request->forwarded;
     http__address_text(request->client, request->forwarded_text);
     request->client_text = request->forwarded_text;
@@ -91,19 +99,18 @@ void http__request_identify(struct http_request *request) {
 // ---------------------------------------------------------------- tickets
 
 struct http_ticket http_request_ticket(const struct http_request *request) {
-  return (struct http_ticket){.index = request->index, .generation = request->generation};
+  ALWAYS(request->magic == HTTP__REQUEST_MAGIC);
+  return (struct http_ticket){request->index, request->generation};
 }
 
 struct http_request *http_request_find(struct http_server *server, struct http_ticket ticket) {
-  ALWAYS(server->magic == HTTP__SERVER_MAGIC);
   if (ticket.index >= server->request_count) return NULL;
   struct http_request *request = server->requests[ticket.index];
   if (request->generation != ticket.generation || request->stage == HTTP__S_FREE || request->answered) return NULL;
-  if (!request->conn || request->conn->state == HTTP__C_CLOSING) return NULL;
   return request;
 }
 
-// ---------------------------------------------------------------- what a handler may ask
+// ---------------------------------------------------------------- getters
 
 enum http_method http_request_method(const struct http_request *request) {
   return request->message.method;
@@ -117,30 +124,29 @@ struct span http_request_query(const struct http_request *request) {
   return request->message.query;
 }
 
-struct span http_request_host(const struct http_request *request) {
-  return request->message.host;
-}
-
 struct span http_request_header(const struct http_request *request, const char *lower_case_name) {
+  struct span name = span_of(lower_case_name);
   const struct http__message *m = &request->message;
-  size_t len = strlen(lower_case_name);
   for (unsigned i = 0; i < m->field_count; i++)
-    if (m->fields[i].name.len == len && memcmp(m->fields[i].name.ptr, lower_case_name, len) == 0) return m->fields[i].value;
+    if (m->fields[i].name.len == name.len && memcmp(m->fields[i].name.ptr, name.ptr, name.len) == 0) return m->fields[i].value;
   return (struct span){0};
 }
 
 unsigned http_request_header_count(const struct http_request *request, const char *lower_case_name) {
-  const struct http__message *m = &request->message;
   struct span name = span_of(lower_case_name);
   unsigned count = 0;
-  for (unsigned i = 0; i < m->field_count; i++)
-    count += span_eq(m->fields[i].name, name);
+  for (unsigned i = 0; i < request->message.field_count; i++)
+    if (span_eq(request->message.fields[i].name, name)) count++;
   return count;
+}
+
+struct span http_request_host(const struct http_request *request) {
+  return request->message.host;
 }
 
 struct span http_request_body(const struct http_request *request) {
   const struct http__block *body = &request->message.body;
-  return (struct span){body->data ? body->data : "", body->len};
+  return body->len ? (struct span){body->data, body->len} : SPAN("");
 }
 
 const char *http_request_id(const struct http_request *request) {
@@ -176,6 +182,6 @@ void http_request_close_after(struct http_request *request) {
 }
 
 void http_request_abort(struct http_request *request) {
-  ALWAYS(request->magic == HTTP__REQUEST_MAGIC);
+  ALWAYS(request->magic == HTTP__REQUEST_MAGIC && request->stage != HTTP__S_FREE);
   http__conn_close(request->conn, HTTP__CLOSE_SERVER);
 }

@@ -1,4 +1,4 @@
-// Which row of the table serves a request. Runs in workers.
+// Which row of the table serves a request. Runs in workers and tools.
 #include <string.h>
 
 #include "internal.h"
