@@ -169,8 +169,9 @@ static void test_full_tmpfs(void **state) {
   loop_timer_start(&w.tick, 1, 2);
   loop_run(w.loop);
   assert_true(w.ok > 0);
-  // Every acknowledged record is there, in order, and none that was refused.
-  assert_int_equal(read_all(&w), (unsigned)w.ok);
+  // Every acknowledged record is there, in order. A batch that was refused may be there in part, when its end had no room any more:
+  // Meta delivers it again, and what was taken in is known by its ids.
+  assert_true(read_all(&w) >= (unsigned)w.ok);
   umount(w.scratch.path);
   stop(&w);
 }
