@@ -228,8 +228,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_body_must_keep_the_minimum_rate),      cmocka_unit_test(a_slow_body_that_keeps_the_rate_is_served),
       cmocka_unit_test(a_reader_without_progress_is_reset),     cmocka_unit_test(beyond_the_cap_clients_wait_and_are_served_in_turn),
-      cmocka_unit_test(draining_answers_what_is_open_and_ends), cmocka_unit_test(the_proxy_protocol_names_the_client),
-      cmocka_unit_test(a_steady_state_allocates_nothing),
+      cmocka_unit_test(draining_answers_what_is_open_and_ends), cmocka_unit_test(closing_in_the_middle_of_draining_ends_both),
+      cmocka_unit_test(the_proxy_protocol_names_the_client),    cmocka_unit_test(a_steady_state_allocates_nothing),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
