@@ -200,7 +200,8 @@ bool ctl_parse(struct ctl *ctl, int argc, char **argv, bool *help, bool *version
   }
   const struct ctl_verb *v = ctl->verb;
   if (ctl->argument_count >= v->min && ctl->argument_count <= v->max) return true;
-  ctl_complain(ctl->argument_count < v->min ? "something is missing" : "too many arguments");
+  ctl_complain("%s%s%s: %s (it takes: %s)", v->group, v->name ? " " : "", v->name ? v->name : "",
+               ctl->argument_count < v->min ? "an argument is missing" : "too many arguments", v->arguments[0] ? v->arguments : "none");
   help_verb(stderr, v);
   return false;
 }
