@@ -42,6 +42,14 @@ def whole(world, **options):
     return d
 
 
+def replaced(daemon, role, victim, count):
+    """Waits for `count` ready ones without the victim, all seen in one look."""
+    def look():
+        now = pids(daemon, role)
+        return len(now) == count and victim not in now
+    wait_for(look, 10, f"a successor of {role} {victim}")
+
+
 def gone(process_ids, seconds=10):
     wait_for(lambda: not any(alive(pid) for pid in process_ids), seconds, f"the end of {process_ids}")
 

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from conftest import APP_SECRET, PATIENCE, UnixConnection, free_port, request, sign, wait_for
-from processes import Load, command, gone, offspring, pids, run_wahookd, whole
+from processes import Load, command, gone, offspring, pids, replaced, run_wahookd, whole
 
 
 # ---------------------------------------------------------------- start and stop
@@ -106,7 +106,7 @@ def test_a_killed_worker_is_replaced_at_once(world):
     before = pids(d, "worker")
     victim = min(before)
     os.kill(victim, signal.SIGKILL)
-    wait_for(lambda: len(pids(d, "worker")) == 2 and victim not in pids(d, "worker"), 5)
+    replaced(d, "worker", victim, 2)
     assert f"(pid {victim}) died: signal 9 (Killed)" in d.log()
     assert len(pids(d, "worker") & before) == 1
     assert [p["restarts"] for p in d.children("worker")] in ([0, 1], [1, 0])
@@ -129,7 +129,7 @@ def test_a_killed_dispatcher_is_replaced(world):
     d = whole(world)
     victim, = pids(d, "dispatcher")
     os.kill(victim, signal.SIGKILL)
-    wait_for(lambda: pids(d, "dispatcher") and victim not in pids(d, "dispatcher"), 5)
+    replaced(d, "dispatcher", victim, 1)
     wait_for(lambda: request(d.port, "GET", "/ready").status == 200, 5)
 
 
@@ -140,7 +140,7 @@ def test_a_loop_that_hangs_is_killed_and_replaced(world):
     d.wait_log("hangs: no heartbeat", 10)
     d.wait_log(f"(pid {victim}) died", 10)
     assert "killed since its loop hung" in d.log()
-    wait_for(lambda: len(pids(d, "worker")) == 2, 5)
+    replaced(d, "worker", victim, 2)
 
 
 def test_a_frozen_and_thawed_daemon_kills_nobody(world):
