@@ -56,7 +56,7 @@ help:
 	  'make install DESTDIR= PREFIX=/usr' 'make clean'
 
 run: deps
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) $(if $(findstring -j,$(MAKEFLAGS)),,-j2) --no-print-directory all
 	@exec etc/run-demo $(BUILD)
 
 test: deps-test
@@ -189,7 +189,7 @@ install: all
 	install -m 755 $(BUILD)/wahookd $(DESTDIR)$(PREFIX)/sbin/wahookd
 	install -m 755 $(BUILD)/wahookctl $(BUILD)/wahook-sandbox $(DESTDIR)$(PREFIX)/bin/
 	test -e $(DESTDIR)/etc/wahookd/wahookd.conf || install -m 640 etc/wahookd.conf $(DESTDIR)/etc/wahookd/wahookd.conf
-	install -m 644 etc/wahookd.service $(DESTDIR)/lib/systemd/system/wahookd.service
+	sed 's,/usr/sbin/,$(PREFIX)/sbin/,' etc/wahookd.service | install -m 644 /dev/stdin $(DESTDIR)/lib/systemd/system/wahookd.service
 	install -m 644 man/wahookd.8 $(DESTDIR)$(PREFIX)/share/man/man8/
 	install -m 644 man/wahookd.conf.5 $(DESTDIR)$(PREFIX)/share/man/man5/
 	install -m 644 man/wahookctl.1 $(DESTDIR)$(PREFIX)/share/man/man1/
