@@ -174,14 +174,16 @@ void pipeline__request(struct webhook *webhook, struct http_request *request) {
   shm_stage(webhook->slot, "", "");
 }
 
-// Before the body: what is unsigned need not send it.
+// Before the body: what is unsigned need not send it, and a delivery has one.
 void pipeline__head(struct webhook *webhook, struct http_request *request) {
-  if (webhook->config->webhook_allow_unsigned || http_request_header(request, "x-hub-signature-256").len) return;
   struct delivery d = {.webhook = webhook, .request = request};
-  refuse_unverified(&d, 401, METRIC_WEBHOOK_UNSIGNED, "Missing signature");
+  if (!webhook->config->webhook_allow_unsigned && !http_request_header(request, "x-hub-signature-256").len)
+    refuse_unverified(&d, 401, METRIC_WEBHOOK_UNSIGNED, "Missing signature");
+  else if (!http_request_header(request, "content-length").ptr && !http_request_header(request, "transfer-encoding").ptr)
+    http_respond_error(request, 411, "A delivery needs a Content-Length or chunks");
 }
 
-// Says once that deliveries are refused, and once that they are not any more. A disk that fails again and again after it had recovered is
+// Says once that deliveries are taken again. A disk that fails again and again after it had recovered is
 // not trusted any longer: the process ends, and its successor begins with a new segment.
 static void watch_journal(struct webhook *webhook, enum err result) {
   if (result == ERR_OK) {

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 
 from conftest import APP_SECRET, VERIFY_TOKEN, business, change, envelope, message, request, wait_for
 
@@ -140,3 +141,10 @@ def test_no_200_without_the_disk(world):
     intake.unlink()
     wait_for(lambda: daemon.post(body).status == 200, what="recovery")
     wait_for(lambda: daemon.get("/ready").status == 200, what="readiness")
+
+
+def test_a_delivery_without_a_length_is_told_so(world):
+    daemon, _ = world.start(sandbox=False)
+    with socket.create_connection(("127.0.0.1", daemon.port), timeout=20) as s:
+        s.sendall(b"POST /whatsapp_response HTTP/1.1\r\nHost: a\r\nX-Hub-Signature-256: sha256=00\r\nConnection: close\r\n\r\n")
+        assert s.recv(4096).startswith(b"HTTP/1.1 411 Length Required\r\n")
