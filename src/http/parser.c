@@ -116,7 +116,11 @@ int http__parser_body(struct http__parser *parser, const char *data, size_t len,
   size_t take = len;
   if (m->chunked) {
     verdict = http__scan_chunked(&parser->chunk, data, len, &take);
-    if (verdict > HTTP__COMPLETE) return verdict;
+    if (verdict > HTTP__COMPLETE) {
+      // llhttp gets what stood before the refused byte: were the bytes cut there, it would have had its say too.
+      llhttp_errno_t before = llhttp_execute(machine(parser), data, take - 1);
+      return before == HPE_OK || before == HPE_PAUSED ? verdict : 400;
+    }
   } else {
     uint64_t left = m->content_length - m->body_bytes;
     if (take > left) take = (size_t)left;
