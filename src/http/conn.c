@@ -233,18 +233,17 @@ static size_t cut(struct http__conn *conn, const char *data, size_t len) {
 }
 
 static bool take_proxy_header(struct http__conn *conn, struct span *bytes) {
-  struct http_server *server = conn->server;
   struct sockaddr_storage client;
   bool known;
   size_t used;
   enum err e = http__proxy_parse(*bytes, &client, &known, &used);
   if (e == ERR_AGAIN) return false;
-  if (e) {
-    http__count(server, METRIC_HTTP_PARSE_ERRORS, 1);
-    http__conn_close(conn, HTTP__CLOSE_SERVER);
+  conn->want_proxy = false;
+  if (e) { // what a proxy sends without the header has no known client: refused, and nothing of it is read as a request
+    request_begin(conn);
+    refuse_malformed(conn->reading, 400);
     return false;
   }
-  conn->want_proxy = false;
   if (known) {
     conn->peer = client;
     http__address_text((const struct sockaddr *)&conn->peer, conn->peer_text);
