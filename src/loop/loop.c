@@ -37,8 +37,9 @@ struct loop *loop_new(unsigned threads) {
     snprintf(text, sizeof text, "%u", threads);
     ALWAYS(setenv("UV_THREADPOOL_SIZE", text, 1) == 0);
   }
-  // libuv writes to sockets without MSG_NOSIGNAL: a peer that is gone shall be EPIPE, not our death.
-  ALWAYS(signal(SIGPIPE, SIG_IGN) != SIG_ERR);
+  // libuv writes to sockets without MSG_NOSIGNAL: a peer that is gone shall be EPIPE, not our death. A limit of file
+  // sizes shall be EFBIG.
+  ALWAYS(signal(SIGPIPE, SIG_IGN) != SIG_ERR && signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
   struct loop *loop = xcalloc(1, sizeof *loop);
   loop->magic = LOOP_MAGIC;
   loop->self = loop;

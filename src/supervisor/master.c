@@ -251,6 +251,7 @@ static void run(struct master *master) {
     loop_signal_init(master->loop, &master->signals[i], handled_signals[i], on_signal, master);
   loop_timer_init(master->loop, &master->tick, on_tick, master);
   loop_timer_start(&master->tick, TICK_MS, TICK_MS);
+  master->last_tick_us = clock_mono_us(); // a stall before the first tick is one, too
   if (master->config->webhook_allow_unsigned)
     log_warning("supervisor", "webhook.allow_unsigned is set: ANYBODY WHO REACHES THE LISTENER CAN WRITE MESSAGES. For tests only.");
   master->generation = 1;
@@ -301,6 +302,7 @@ static int open_state_and_run(struct master *master) {
   if (master__setup_log(master->config, &why) != ERR_OK) return fail(master, &why, EX_CANTCREAT);
   hand_over_log(master->config);
   proc_raise_nofile();
+  proc_protect_secrets(); // the configuration holds all of them
   enum err e = state_open(master->config, &master->state, &why);
   if (e != ERR_OK) return fail(master, &why, e == ERR_CONFLICT ? EX_UNAVAILABLE : EX_CANTCREAT);
   int status = open_and_run(master);
