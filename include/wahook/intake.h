@@ -15,6 +15,9 @@ enum intake_kind {
   INTAKE_QUARANTINE,  // unreadable, kept raw; `type` says why
 };
 
+// The type of a quarantined event that stands for damaged bytes of a journal.
+#define INTAKE_DAMAGED "damaged journal bytes"
+
 // One event. Spans are borrowed.
 struct intake_event {
   enum intake_kind kind;

@@ -105,6 +105,15 @@ static void count_item(struct ingest *in, const struct spool_item *item) {
     dispatch__conversation(d, item->conversation, phone_number_id, 0);
 }
 
+static void tell_damage(const struct ingest *in) {
+  size_t damaged = 0;
+  for (size_t i = 0; i < in->batch.count; i++)
+    damaged += in->batch.events[i].kind == INTAKE_QUARANTINE && span_eq(in->batch.events[i].type, SPAN(INTAKE_DAMAGED));
+  if (damaged)
+    log_error("dispatch", "%zu damaged piece%s of the journal %s/%s: kept in quarantine, the records around are processed (check the disk)",
+              damaged, damaged == 1 ? "" : "s", in->d->options.intake_directory, in->batch.upto.file);
+}
+
 static void store(void *ctx);
 
 static void on_ingested(void *ctx, enum err result) {
@@ -167,6 +176,7 @@ static void step(void *ctx) {
   arena_reset(&in->arena);
   for (size_t i = 0; i < in->batch.count; i++)
     sort_event(in, &in->batch.events[i], &in->items[i], in->dedups[i], sizeof in->dedups[i]);
+  tell_damage(in);
   in->busy = true;
   store(in);
 }

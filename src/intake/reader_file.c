@@ -157,10 +157,7 @@ void reader_file_take(struct reader_file *file, struct intake_event *event) {
   struct span bytes = {file->window.data + (found->offset - file->base), found->size};
   if (found->gap) {
     if (bytes.len > FILE_GAP_RAW_MAX) bytes.len = FILE_GAP_RAW_MAX;
-    *event = (struct intake_event){.kind = INTAKE_QUARANTINE,
-                                   .received_us = found->when_us,
-                                   .type = SPAN("damaged journal bytes"),
-                                   .raw = bytes};
+    *event = (struct intake_event){.kind = INTAKE_QUARANTINE, .received_us = found->when_us, .type = SPAN(INTAKE_DAMAGED), .raw = bytes};
   } else {
     size_t size;
     ALWAYS(intake_record_decode(bytes, event, &size) == ERR_OK); // the window holds what was checked when it was found
