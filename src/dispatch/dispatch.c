@@ -48,6 +48,11 @@ void dispatch__conversation(struct dispatch *d, int64_t conversation, const char
 
 static void page(struct dispatch *d);
 
+static void page_row(struct dispatch *d, const struct spool_conversation *row) {
+  dispatch__conversation(d, row->id, row->phone_number_id, row->next_us);
+  scheduler_hasten(d->scheduler, row->id, dispatch__mono_of(d, row->next_us));
+}
+
 static void on_page(void *ctx, enum err result, const struct spool_conversation *rows, size_t count) {
   struct dispatch *d = ctx;
   ALWAYS(d->magic == DISPATCH_MAGIC);
@@ -61,7 +66,7 @@ static void on_page(void *ctx, enum err result, const struct spool_conversation 
     return; // once a second it is tried again while paged_upto is set
   }
   for (size_t i = 0; i < count; i++)
-    dispatch__conversation(d, rows[i].id, rows[i].phone_number_id, rows[i].next_us);
+    page_row(d, &rows[i]);
   if (count) d->paged_upto = rows[count - 1].id;
   if (count < PAGE_MAX) {
     d->paging = false;

@@ -140,6 +140,12 @@ void scheduler_add(struct scheduler *s, int64_t conversation, const char *phone_
   make_waiting(s, c, at_us, now_us);
 }
 
+void scheduler_hasten(struct scheduler *s, int64_t conversation, int64_t at_us) {
+  struct conversation *c;
+  HASH_FIND(hh, s->conversations, &conversation, sizeof conversation, c);
+  if (c && c->state == CONVERSATION_DELAYED && at_us < c->alarm.at_us) alarm_set(s, &c->alarm, at_us);
+}
+
 static void ring_alarms(struct scheduler *s, int64_t now_us) {
   while (s->heap_len && s->heap[1]->at_us <= now_us) {
     struct scheduler_alarm *alarm = s->heap[1];

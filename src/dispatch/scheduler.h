@@ -46,6 +46,8 @@ void scheduler_free(struct scheduler *s);
 
 // A conversation has (more) work, not before `at_us`. Known ones keep their place: order is by arrival, a retry is not overtaken.
 void scheduler_add(struct scheduler *s, int64_t conversation, const char *phone_number_id, int64_t at_us, int64_t now_us);
+// The spool says at_us: a conversation that waits longer (an operator asked for another try at once) waits until then only.
+void scheduler_hasten(struct scheduler *s, int64_t conversation, int64_t at_us);
 // The next conversation that may start a job now, NULL for none. It is WORKING until scheduler_end.
 struct conversation *scheduler_next(struct scheduler *s, int64_t now_us);
 // The job ended; `more`: there is another one, not before at_us. Without more (and none added meanwhile) the conversation is forgotten.

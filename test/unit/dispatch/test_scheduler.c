@@ -41,6 +41,18 @@ static void a_retry_waits_and_is_not_overtaken(void **state) {
   scheduler_free(s);
 }
 
+static void an_operator_hastens_what_waits(void **state) {
+  (void)state;
+  struct scheduler *s = scheduler_new(8, 8);
+  scheduler_add(s, 1, "100", 60000, 0);
+  scheduler_hasten(s, 1, 90000); // never later than it was
+  assert_int_equal(scheduler_wake_us(s), 60000);
+  scheduler_hasten(s, 1, 10);
+  scheduler_hasten(s, 2, 10); // unknown: nothing to hasten
+  assert_int_equal(scheduler_next(s, 10)->id, 1);
+  scheduler_free(s);
+}
+
 static void tenants_take_turns(void **state) {
   (void)state;
   struct scheduler *s = scheduler_new(100, 100);
@@ -121,6 +133,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_conversation_has_one_job_at_a_time),
       cmocka_unit_test(a_retry_waits_and_is_not_overtaken),
+      cmocka_unit_test(an_operator_hastens_what_waits),
       cmocka_unit_test(tenants_take_turns),
       cmocka_unit_test(limits_hold),
       cmocka_unit_test(a_held_tenant_waits_then_proves_itself_with_one_job),
