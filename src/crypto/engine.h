@@ -5,7 +5,6 @@
 #include <openssl/evp.h>
 
 struct crypto_engine {
-  EVP_MAC *hmac;
   EVP_CIPHER *aes_128_cbc, *aes_256_gcm;
 };
 // Dies when crypto_start() has not run.

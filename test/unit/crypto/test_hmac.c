@@ -30,6 +30,12 @@ static void published_vectors(void **state) {
   memset(key, 0xaa, sizeof key);
   expect((struct span){key, sizeof key}, SPAN("Test Using Larger Than Block-Size Key - Hash Key First"),
          "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54");
+  // Keys around the block: padded, as it is, hashed.
+  char edge[65];
+  memset(edge, 'k', sizeof edge);
+  expect((struct span){edge, 63}, SPAN("edge"), "b414a00a80bac00c2788dccec9c37cacbc5c5d5fa019ab850f2a05f396448b87");
+  expect((struct span){edge, 64}, SPAN("edge"), "01aff17ef5e74f80ba23ab0da9066302e79e7f1190c82e30e2f6efb9d4e400e7");
+  expect((struct span){edge, 65}, SPAN("edge"), "636761aa0aca084843194250bab59077582294b3d305e5803b81af095596492a");
   expect(SPAN(""), SPAN(""), "b613679a0814d9ec772f95d778c35fc5ff1697c493715653c6c712144292c5ad");
 }
 
