@@ -73,6 +73,7 @@ struct http_server *http_server_new(const struct http_server_options *options) {
   struct http_limits *limits = &server->options.limits;
   if (limits->max_headers > HTTP__FIELDS_MAX) limits->max_headers = HTTP__FIELDS_MAX;
   if (limits->max_pipeline == 0) limits->max_pipeline = 1;
+  if (limits->max_connections == 0) limits->max_connections = UINT_MAX;
   server->loop = options->loop;
   server->slot = options->slot;
   server->pool.slot = options->slot;
