@@ -52,7 +52,7 @@ static void check_recycling(struct child *child, unsigned row) {
 }
 
 void watch_tick(struct master *master, int64_t now_us) {
-  if (master->last_tick_us && now_us - master->last_tick_us > STALL_US) master->watch_from_us = now_us + AFTER_STALL_US;
+  if (now_us - master->last_tick_us > STALL_US) master->watch_from_us = now_us + AFTER_STALL_US;
   master->last_tick_us = now_us;
   for (unsigned i = 0; i < master->child_count; i++) {
     struct child *child = &master->children[i];

@@ -152,7 +152,7 @@ def test_a_frozen_and_thawed_daemon_kills_nobody(world):
     for pid in everybody:  # the master first: it sees their old heartbeats
         os.kill(pid, signal.SIGCONT)
     time.sleep(1.5)
-    assert [d.pid, *offspring(d.pid)] == everybody
+    assert [d.pid, *offspring(d.pid)] == everybody, d.log()
     assert "hangs" not in d.log()
 
 
