@@ -3,11 +3,18 @@
 import contextlib
 import http.client
 import json
+import os
 import pathlib
+import re
+import shutil
+import signal
 import socket
 import sqlite3
+import subprocess
 import threading
 import time
+
+import pytest
 
 from conftest import PATIENCE, Daemon, business, change, envelope, message, sign, wait_for
 from failures import Messages, ask, raw, reset, rows
@@ -159,6 +166,7 @@ def test_oversize_requests(world):
     assert daemon.post(whole + b"f").status == 413
 
 
+@pytest.mark.skipif("WAHOOK_SAN" in os.environ, reason="sanitizers keep freed memory")
 def test_many_large_bodies_leave_memory_bounded(world):
     daemon, _ = world.start(sandbox=False, server_workers="1")
     rss = lambda: max(p["rss_bytes"] for p in daemon.children("worker"))
@@ -290,21 +298,58 @@ def test_a_start_with_a_million_waiting_jobs(world):
 
 # ---------------------------------------------------------------- no allocation per request
 
-def test_a_steady_state_allocates_nothing(world):
-    daemon, _ = world.start([business(1)], sandbox=False, server_workers="1")
-    conn = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=30 * PATIENCE)
+class Deliveries:
+    """Signed webhooks over one connection that is kept."""
 
-    def deliver(first, count):
-        for n in range(first, first + count):
-            body = json.dumps(envelope(change("10001", [message(f"wamid.{n:06}")]))).encode()
-            conn.request("POST", PATH, body=body, headers={"X-Hub-Signature-256": sign(body), "Content-Type": "application/json"})
-            answer = conn.getresponse()
+    def __init__(self, daemon):
+        self.conn = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=60 * PATIENCE)
+        self.next = 0
+
+    def make(self, count):
+        for _ in range(count):
+            self.next += 1
+            body = json.dumps(envelope(change("10001", [message(f"wamid.{self.next:06}")]))).encode()
+            self.conn.request("POST", PATH, body=body, headers={"X-Hub-Signature-256": sign(body), "Content-Type": "application/json"})
+            answer = self.conn.getresponse()
             answer.read()
             assert answer.status == 200
 
-    deliver(0, 500)
+
+def test_a_steady_state_allocates_nothing(world):
+    daemon, _ = world.start([business(1)], sandbox=False, server_workers="1")
+    deliveries = Deliveries(daemon)
+    deliveries.make(500)
     daemon.metric("wahookd_http_allocations_total")
     before = daemon.metric("wahookd_http_allocations_total")
-    deliver(1000, 2000)
+    deliveries.make(2000)
     assert daemon.metric("wahookd_http_allocations_total") == before
-    conn.close()
+
+
+@pytest.mark.skipif(not shutil.which("gdb") or "WAHOOK_SAN" in os.environ, reason="counts calls of malloc with gdb, without sanitizers")
+def test_a_steady_state_never_calls_malloc(world):
+    """The counter knows what we allocate; this one also what libraries do."""
+    daemon, _ = world.start([business(1)], sandbox=False, server_workers="1")
+    deliveries = Deliveries(daemon)
+    deliveries.make(500)
+    functions = ("malloc", "calloc", "realloc")
+    script = ["set pagination off"]
+    for i, name in enumerate(functions, 1):
+        script += [f"break {name}", f"ignore {i} 1000000000"]
+    script += ["echo counting\\n", "continue", "info breakpoints", "detach"]
+    argv = ["gdb", "-q", "-nx", "-batch", "-p", str(min(pids(daemon, "worker")))]
+    for line in script:
+        argv += ["-ex", line]
+    out = world.directory / "gdb.log"
+    with open(out, "wb") as f:
+        gdb = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=f, stderr=f, env={**os.environ, "DEBUGINFOD_URLS": ""})
+    wait_for(lambda: "counting" in out.read_text() or gdb.poll() is not None, 60, "gdb")
+    if gdb.poll() is not None:
+        pytest.skip(f"gdb cannot attach here: {out.read_text()[-300:]}")
+    deliveries.make(2000)
+    gdb.send_signal(signal.SIGINT)
+    gdb.wait(60)
+    text = out.read_text()
+    assert "info breakpoints" in text or "hit" in text or "keep y" in text, text[-2000:]
+    hits = sum(int(n) for n in re.findall(r"already hit (\d+) time", text))
+    print(f"\n{hits} calls of {', '.join(functions)} in 2000 deliveries")
+    assert hits < 100  # what the directory asks each second

@@ -3,7 +3,9 @@
 import os
 import random
 import resource
+import shutil
 import signal
+import subprocess
 import time
 
 import pytest
@@ -109,6 +111,59 @@ def test_writes_that_fail_are_never_acknowledged(world):
         assert sent.post(n).status == 200
     sent.wait_answers()
     assert pids(daemon, "worker") == {worker}
+
+
+@pytest.fixture
+def bad_disk(directory):
+    """The journal on a disk that gives real I/O errors once break_it() was called: its image is sparse, and the room below it runs out."""
+    below, intake = directory / "below", directory / "state" / "intake"
+    with small_disk(below, "12m"):
+        image = below / "image"
+        with open(image, "wb") as f:
+            f.truncate(64 << 20)
+        made = subprocess.run(["mkfs.ext4", "-q", "-F", "-E", "nodiscard", str(image)], capture_output=True, text=True) if shutil.which("mkfs.ext4") else None
+        if not made or made.returncode:
+            pytest.skip("mkfs.ext4 does not work here")
+        (directory / "state").mkdir(mode=0o750, exist_ok=True)
+        intake.mkdir(exist_ok=True)
+        mounted = subprocess.run(["mount", "-o", "loop", str(image), str(intake)], capture_output=True, text=True)
+        if mounted.returncode:
+            pytest.skip(f"loop devices are not permitted here: {mounted.stderr.strip()}")
+        taken_away = []
+
+        def take_away():
+            subprocess.run(["umount", "-l", str(intake)], check=True)
+            taken_away.append(True)
+
+        try:
+            yield lambda: fill(below / "ballast"), take_away
+        finally:
+            if not taken_away:
+                take_away()
+            (below / "ballast").unlink(missing_ok=True)
+
+
+def test_a_failing_fsync_is_never_acknowledged(bad_disk, world):
+    break_it, take_away = bad_disk
+    daemon, box = world.start([business(1)], server_workers="1", intake_segment_size="64KiB")
+    sent = Messages(daemon, box)
+    for n in range(20):
+        assert sent.post(n).status == 200
+    break_it()
+    answers = []
+    while len(answers) < 20000 and (not answers or answers[-1].status == 200):
+        answers.append(sent.post(1000 + len(answers)))
+    assert refused(answers[-1]), "the disk was not bad enough"
+    print(f"\n{len(sent.kept)} acknowledged before the first error")
+    assert daemon.metric("wahookd_intake_failures_total") >= 1
+    assert "the journal cannot be written" in daemon.log()
+    assert daemon.get("/ready").status == 503
+    sent.wait_answers()  # what was acknowledged was really kept
+    take_away()
+    wait_for(lambda: daemon.get("/ready").status == 200, 60, "recovery on another disk")
+    for n in range(30000, 30020):
+        assert sent.post(n).status == 200
+    sent.wait_answers()
 
 
 def test_a_spool_that_cannot_be_written_stops_no_intake(world):
