@@ -80,7 +80,7 @@ static void refuses_what_is_no_command(void **state) {
       {"ctl busines", "\"busines\" is no verb"},
       {"ctl business ad", "\"business ad\" is no verb"},
       {"ctl add", "\"add\" is no verb"},
-      {"ctl business add", "something is missing"},
+      {"ctl business add", "an argument is missing"},
       {"ctl business show a b", "too many arguments"},
       {"ctl status --dead", "unknown flag --dead"},
       {"ctl business add x --name", "--name needs a value"},
