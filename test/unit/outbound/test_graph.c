@@ -4,37 +4,22 @@
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include "outbound/server.h"
+#include "outbound/world.h"
 #include "graph.h"
 
-static struct server server;
-static struct loop *loop;
-static struct outbound *outbound;
 static struct graph *graph;
 
-static void stop_loop(void *ctx) {
-  (void)ctx;
-  loop_stop(loop);
-}
-
-static int set_up(void **state) {
-  (void)state;
-  server_start(&server);
-  loop = loop_new(0);
-  outbound = outbound_new(&(struct outbound_options){.loop = loop});
+static int set_up_graph(void **state) {
+  set_up(state);
   char base[64];
   snprintf(base, sizeof base, "http://127.0.0.1:%u/", server.port);
   graph = graph_new(&(struct graph_options){.outbound = outbound, .base_url = base, .version = "v21.0"});
   return 0;
 }
 
-static int tear_down(void **state) {
-  (void)state;
-  outbound_close(outbound, stop_loop, NULL);
-  loop_run(loop);
+static int tear_down_graph(void **state) {
+  tear_down(state);
   graph_free(graph);
-  loop_free(loop);
-  server_stop(&server);
   return 0;
 }
 
@@ -274,5 +259,5 @@ int main(void) {
       cmocka_unit_test(test_mark_read),
       cmocka_unit_test(test_media),
   };
-  return cmocka_run_group_tests(tests, set_up, tear_down);
+  return cmocka_run_group_tests(tests, set_up_graph, tear_down_graph);
 }

@@ -4,12 +4,8 @@
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include "outbound/server.h"
+#include "outbound/world.h"
 #include "responder.h"
-
-static struct server server;
-static struct loop *loop;
-static struct outbound *outbound;
 
 // What an answer was.
 struct kept {
@@ -37,30 +33,6 @@ static void keep(void *ctx, const struct responder_answer *a) {
 static void keep_and_stop(void *ctx, const struct responder_answer *a) {
   keep(ctx, a);
   loop_stop(loop);
-}
-
-static void stop_loop(void *ctx) {
-  (void)ctx;
-  loop_stop(loop);
-}
-
-static int set_up(void **state) {
-  (void)state;
-  server_start(&server);
-  loop = loop_new(0);
-  outbound = outbound_new(&(struct outbound_options){.loop = loop});
-  return 0;
-}
-
-static int tear_down(void **state) {
-  (void)state;
-  if (outbound) {
-    outbound_close(outbound, stop_loop, NULL);
-    loop_run(loop);
-  }
-  loop_free(loop);
-  server_stop(&server);
-  return 0;
 }
 
 static const struct responder_turn turns[] = {{true, {"before", 6}}, {false, {"answer", 6}}};

@@ -4,12 +4,8 @@
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include "outbound/server.h"
+#include "outbound/world.h"
 #include "transfer.h"
-
-static struct server server;
-static struct loop *loop;
-static struct outbound *outbound;
 
 // What a request came to.
 struct result {
@@ -20,30 +16,6 @@ struct result {
   int64_t retry_after_ms;
   char body[256], error[256], type[64];
 };
-
-static void stop_loop(void *ctx) {
-  (void)ctx;
-  loop_stop(loop);
-}
-
-static int set_up(void **state) {
-  (void)state;
-  server_start(&server);
-  loop = loop_new(0);
-  outbound = outbound_new(&(struct outbound_options){.loop = loop});
-  return 0;
-}
-
-static int tear_down(void **state) {
-  (void)state;
-  if (outbound) {
-    outbound_close(outbound, stop_loop, NULL);
-    loop_run(loop);
-  }
-  loop_free(loop);
-  server_stop(&server);
-  return 0;
-}
 
 static void keep(void *ctx, const struct outbound_response *r) {
   struct result *out = ctx;
