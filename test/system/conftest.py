@@ -20,6 +20,8 @@ BUILD = pathlib.Path(os.environ.get("WAHOOK_BUILD", ROOT / "build"))
 APP_SECRET = "app-secret-123"
 VERIFY_TOKEN = "verify-me"
 ADMIN_TOKEN = "admin-token-for-tests"
+# Workers and dispatcher hold secrets and are not dumpable: the kernel shows their descriptors and environment to root only.
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may look into processes that hold secrets")
 # Sanitizers and valgrind slow everything down; deadlines in tests are for hangs only.
 PATIENCE = float(os.environ.get("WAHOOK_PATIENCE", "4" if os.environ.get("WAHOOK_SAN") else "1"))
 

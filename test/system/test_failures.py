@@ -16,7 +16,7 @@ import time
 
 import pytest
 
-from conftest import PATIENCE, Daemon, business, change, envelope, message, sign, wait_for
+from conftest import PATIENCE, Daemon, business, change, envelope, message, sign, wait_for, needs_root
 from failures import Messages, ask, raw, reset, rows
 from processes import pids
 
@@ -35,6 +35,7 @@ def status_of(answer):
 
 # ---------------------------------------------------------------- 5: clients that go away
 
+@needs_root
 def test_clients_that_go_away_at_any_byte(world):
     daemon, box = world.start([business(1)], box=world.sandbox("--statuses", "off"))
     sent = Messages(daemon, box)

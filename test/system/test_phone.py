@@ -19,8 +19,13 @@ class Browser:
         self.popen = subprocess.Popen(["chromedriver", f"--port={self.port}"], stdout=self.log, stderr=self.log)
         self.session = None
         wait_for(self.answers, 20, "chromedriver")
-        options = {"args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", f"--user-data-dir={directory}/chromium"]}
-        self.session = self.call("POST", "/session", {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}})["sessionId"]
+        options = {"args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe",
+                            f"--user-data-dir={directory}/chromium"]}
+        try:
+            self.session = self.call("POST", "/session", {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}})["sessionId"]
+        except OSError:
+            self.close()
+            raise
 
     def answers(self):
         try:

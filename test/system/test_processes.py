@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from conftest import APP_SECRET, PATIENCE, UnixConnection, free_port, request, sign, wait_for
+from conftest import APP_SECRET, PATIENCE, UnixConnection, free_port, request, sign, wait_for, needs_root
 from processes import Load, command, gone, offspring, pids, replaced, run_wahookd, whole
 
 
@@ -267,6 +267,7 @@ def test_children_run_as_the_user(world):
     d.wait_log("reload: done")
 
 
+@needs_root
 def test_children_hold_no_descriptor_they_need_not(world):
     d = whole(world)
     for row in d.children("dispatcher"):

@@ -11,7 +11,7 @@ import signal
 import pytest
 
 from conftest import (ADMIN_TOKEN, APP_SECRET, BUILD, VERIFY_TOKEN, Daemon, Process, business, change, ctl, envelope, free_port, message, request,
-                      sign, wait_for)
+                      sign, wait_for, needs_root)
 from failures import Messages, stored_business
 from processes import offspring, pids
 
@@ -192,6 +192,7 @@ def exercise(daemon, box):
     return bodies
 
 
+@needs_root
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_nothing_secret_shows(world, form):
     with cores_allowed():
