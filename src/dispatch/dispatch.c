@@ -129,6 +129,7 @@ enum err dispatch_start(const struct dispatch_options *options, struct dispatch 
   struct dispatch *d = xcalloc(1, sizeof *d);
   d->magic = DISPATCH_MAGIC;
   d->options = *options;
+  d->options.intake_directory = d->intake_directory = xstrdup(options->intake_directory);
   d->config = config;
   d->slot = options->slot;
   d->spool = options->spool;
@@ -136,6 +137,7 @@ enum err dispatch_start(const struct dispatch_options *options, struct dispatch 
   enum err e = ingest__start(d, why);
   if (e != ERR_OK) {
     d->magic = 0;
+    free(d->intake_directory);
     free(d);
     return e;
   }
@@ -163,6 +165,7 @@ static void free_dispatch(struct dispatch *d) {
   graph_free(d->graph);
   token_cache_free(d->tokens);
   d->magic = 0;
+  free(d->intake_directory);
   free(d);
   on_stopped(ctx);
 }

@@ -17,6 +17,7 @@ struct ingest;
 struct dispatch {
   uint32_t magic;
   struct dispatch_options options;
+  char *intake_directory; // options' own
   const struct config *config;
   struct shm_slot *slot;
   struct spool *spool;
