@@ -77,7 +77,7 @@ class Messages:
 
     def wait_answers(self, seconds=60):
         """Every message that had its 200 is answered, by one job each, and no other one is."""
-        wait_for(lambda: self.kept <= set(self.answers()), seconds, f"answers to {len(self.kept)} messages, {len(self.answers())} are there")
+        wait_for(lambda: self.kept <= set(self.answers()), seconds, f"answers to {len(self.kept)} messages")
         found = self.answers()
         assert set(found) == self.kept
         assert not [n for n, callbacks in found.items() if len(set(callbacks)) != 1]

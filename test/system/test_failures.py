@@ -41,6 +41,7 @@ def test_clients_that_go_away_at_any_byte(world):
     sent = Messages(daemon, box)
     descriptors = lambda: sum(len(list(pathlib.Path(f"/proc/{p}/fd").iterdir())) for p in pids(daemon, "worker"))
     sent.post(0)
+    daemon.wait_log("is ready:")  # with both workers
     workers, before = pids(daemon, "worker"), descriptors()
     whole = {n: post_bytes(json.dumps(sent.body(n)).encode()) for n in range(1, 61)}
     assert status_of(raw(daemon.port, whole[1], half_close=True)) == 200
@@ -63,7 +64,7 @@ def test_clients_that_go_away_at_any_byte(world):
 
 
 def test_an_event_whose_200_nobody_read_is_kept_once(world):
-    daemon, box = world.start([business(1)])
+    daemon, box = world.start([business(1)], box=world.sandbox("--statuses", "off"))
     sent = Messages(daemon, box)
     for n in range(30):
         s = socket.create_connection(("127.0.0.1", daemon.port))

@@ -291,6 +291,7 @@ def test_a_spool_of_garbage_is_named_and_stops_no_intake(world):
 @pytest.mark.parametrize("trouble", ["a directory", "garbage"])
 def test_a_start_without_the_directorys_store(world, trouble):
     first, box = world.start([business(1)])
+    first.wait_log("is ready:")  # all of it, not only what /ready asks for
     assert first.stop() == 0
     store, saved = first.state / "businesses.db", first.directory / "saved.db"
     store.rename(saved)
@@ -299,7 +300,12 @@ def test_a_start_without_the_directorys_store(world, trouble):
     else:
         store.mkdir()
     daemon = world.daemon(graph_port=box.port, port=world.port, wait=False)
-    wait_for(lambda: daemon.log().count("is ready:") == 2, 30, "the second start")
+
+    def second_start():
+        assert daemon.popen.poll() is None, daemon.log()[-5000:]
+        return daemon.log().count("is ready:") == 2
+
+    wait_for(second_start, 30, "the second start")
     sent = Messages(daemon, box)
     for n in range(20):
         assert sent.post(n).status == 200

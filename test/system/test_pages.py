@@ -48,6 +48,7 @@ def test_a_warm_up_that_is_switched_off_is_an_error(world):
 
 def test_clearing_and_warming_reach_every_process(world):
     daemon, _ = world.start([business(n) for n in range(10)], sandbox=False)
+    daemon.wait_log("is ready:")  # with all processes
     sizes = lambda: [p["cache"]["size"] for p in daemon.children()]
     for path, size in (("clear", 0), ("warmup", 10), ("clear", 0)):
         assert daemon.admin("POST", f"/admin/cache/{path}").status == 200
