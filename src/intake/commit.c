@@ -84,6 +84,8 @@ static enum err rotate(struct commit *commit, size_t needed) {
     commit->next.fd = -1;
     return ERR_OK;
   }
+  // Readers take a writer's files by number: one that was prepared and is too small must not be written after its successor.
+  segment_close(&commit->next);
   uint64_t bytes = commit->options.segment_bytes;
   return make_segment(commit, &commit->current, bytes > needed ? bytes : needed);
 }

@@ -80,6 +80,42 @@ static void test_a_batch_larger_than_a_segment(void **state) {
   stop(&w);
 }
 
+// The successor is prepared when half of a file is used; a batch that it cannot hold must not leave it behind for later records.
+static void tick_large_later(struct world *w) {
+  char names[4][80];
+  switch (w->step) {
+  case 0:
+    append(w, 1, SEGMENT / 2 + 1024);
+    w->step++;
+    break;
+  case 1:
+    if (scratch_list(&w->scratch, names, 4) < 2 || strstr(names[1], ".new")) break;
+    append(w, 2, SEGMENT);
+    w->step++;
+    break;
+  case 2:
+    if (w->decided < 3) break;
+    append(w, 1, SEGMENT / 2);
+    w->step++;
+    break;
+  default:
+    if (w->decided == 4) finish(w);
+  }
+}
+
+static void test_a_batch_too_large_for_the_prepared_segment_keeps_its_place(void **state) {
+  (void)state;
+  struct world w;
+  start(&w);
+  open_journal(&w, -1);
+  w.on_tick = tick_large_later;
+  loop_timer_start(&w.tick, 1, 1);
+  loop_run(w.loop);
+  assert_int_equal(w.failed, 0);
+  assert_int_equal(read_all(&w), 4);
+  stop(&w);
+}
+
 static void tick_close_at_once(struct world *w) {
   append(w, 5, 100);
   finish(w); // what was appended in this very turn is committed before on_done
@@ -225,6 +261,7 @@ int main(void) {
       cmocka_unit_test(test_commits_and_rotates),
       cmocka_unit_test(test_a_turn_is_one_commit),
       cmocka_unit_test(test_a_batch_larger_than_a_segment),
+      cmocka_unit_test(test_a_batch_too_large_for_the_prepared_segment_keeps_its_place),
       cmocka_unit_test(test_close_flushes_and_names_are_never_used_again),
       cmocka_unit_test(test_nothing_written_leaves_nothing),
       cmocka_unit_test(test_wakes_a_sleeping_dispatcher_only),
