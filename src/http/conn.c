@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "internal.h"
+#include "wahook/log.h"
 
 #define CONTINUE_BYTES 25      // "HTTP/1.1 100 Continue\r\n\r\n"
 #define LINGER_BYTES   2097152 // dropped at most after the last answer
@@ -114,6 +115,13 @@ static void refuse_malformed(struct http_request *request, int status) {
   http__conn_refuse(request, status);
 }
 
+// What a handler logs is of this request. The handler may end the connection: nothing is read of the request afterwards.
+static void call(struct http_request *request, void (*handler)(struct http_request *request, void *ctx)) {
+  log_set_request(request->id);
+  handler(request, request->route->ctx);
+  log_set_request("");
+}
+
 // The request is whole.
 static void request_complete(struct http__conn *conn, struct http_request *request) {
   conn->reading = NULL;
@@ -122,7 +130,7 @@ static void request_complete(struct http__conn *conn, struct http_request *reque
   if (request->answered) return;
   request->stage = HTTP__S_HANDLING;
   if (conn->state == HTTP__C_READING) http__conn_set(conn, HTTP__C_HANDLING);
-  request->route->on_request(request, request->route->ctx);
+  call(request, request->route->on_request);
 }
 
 static void answer_options(struct http_request *request) {
@@ -168,7 +176,7 @@ static void check_head(struct http__conn *conn, struct http_request *request) {
   else if (status)
     http__respond_detail(request, status, NULL, NULL, 0);
   else if (request->route->on_head)
-    request->route->on_head(request, request->route->ctx);
+    call(request, request->route->on_head);
 }
 
 static void head_complete(struct http__conn *conn, struct http_request *request) {

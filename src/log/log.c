@@ -87,7 +87,11 @@ bool log_access_enabled(void) {
 }
 
 void log_set_request(const char *request_id) {
-  snprintf(request_in_force, sizeof request_in_force, "%s", request_id ? request_id : "");
+  // Called before and after every handler, so without formatting.
+  if (!request_id) request_id = "";
+  size_t len = strnlen(request_id, sizeof request_in_force - 1);
+  memcpy(request_in_force, request_id, len);
+  request_in_force[len] = '\0';
 }
 
 static void render_text(struct log_state *s, enum log_level level, const char *module, const char *time, size_t max) {

@@ -148,3 +148,13 @@ def test_a_delivery_without_a_length_is_told_so(world):
     with socket.create_connection(("127.0.0.1", daemon.port), timeout=20) as s:
         s.sendall(b"POST /whatsapp_response HTTP/1.1\r\nHost: a\r\nX-Hub-Signature-256: sha256=00\r\nConnection: close\r\n\r\n")
         assert s.recv(4096).startswith(b"HTTP/1.1 411 Length Required\r\n")
+
+
+def test_log_lines_of_a_request_carry_its_id(world):
+    daemon, _ = world.start(sandbox=False)
+    answer = daemon.post({"entry": []}, secret="a wrong one")
+    assert answer.status == 403
+    line, = [l for l in daemon.log().splitlines() if "refused a delivery" in l]
+    assert answer.headers["X-Request-Id"] in line
+    # Lines between requests carry none.
+    assert not any(answer.headers["X-Request-Id"] in l for l in daemon.log().splitlines() if l != line)
