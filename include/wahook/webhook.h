@@ -38,8 +38,6 @@ unsigned webhook_routes(struct webhook *webhook, struct http_route *out);
 void webhook_start(struct webhook *webhook, struct journal *journal, struct http_server *server);
 // For struct journal_options: answers the requests whose events are decided.
 void webhook_on_commit(void *webhook, uint64_t upto, enum err result);
-// Requests that wait for their commit.
-size_t webhook_waiting(const struct webhook *webhook);
 void webhook_free(struct webhook *webhook);
 
 #endif

@@ -112,6 +112,7 @@ static void on_second(void *ctx) {
   uint64_t waiting = 0, dead = 0;
   spool_counts(d->spool, &waiting, &dead);
   metrics_set(d->slot, METRIC_JOBS_WAITING, waiting);
+  metrics_set(d->slot, METRIC_INTAKE_BACKLOG_BYTES, ingest__backlog_bytes(d));
   atomic_store(&d->options.shm->broadcast->backlog, waiting);
   pacing_sweep(d->pacing, dispatch__mono_us(d));
   d->asks++;

@@ -56,6 +56,7 @@ void dispatch__settle(struct dispatch *d);
 enum err ingest__start(struct dispatch *d, struct why *why) MUST_CHECK;
 void ingest__stop(struct dispatch *d);       // no new batch
 bool ingest__busy(const struct dispatch *d); // the spool will call back
+uint64_t ingest__backlog_bytes(const struct dispatch *d);
 void ingest__free(struct dispatch *d, void (*on_closed)(void *ctx), void *ctx);
 
 // ---- job.c, send.c: a job on its way

@@ -238,6 +238,10 @@ bool ingest__busy(const struct dispatch *d) {
   return d->ingest->asked;
 }
 
+uint64_t ingest__backlog_bytes(const struct dispatch *d) {
+  return intake_reader_backlog_bytes(d->ingest->reader);
+}
+
 static void closed_one(struct ingest *in) {
   if (--in->closing) return;
   void (*on_closed)(void *ctx) = in->on_closed;

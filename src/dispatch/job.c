@@ -37,6 +37,15 @@ static void ask_finish(void *ctx) {
   spool_finish(job->d->spool, &job->end, on_finished, job);
 }
 
+static void tell_answered(const struct job *job) {
+  const struct spool_job *work = job->work;
+  int64_t took_us = job->end.now_us > work->received_us ? job->end.now_us - work->received_us : 0;
+  char user[LOG_REDACTED_MAX];
+  metrics_observe(job->d->slot, HISTOGRAM_END_TO_END, (uint64_t)took_us);
+  log_debug("dispatch", "job %lld of number %s: %s answered after %lld ms", (long long)work->id, work->phone_number_id,
+            log_redact_phone(span_of(work->user), user), (long long)(took_us / 1000));
+}
+
 static void on_finished(void *ctx, enum err result, bool more) {
   struct job *job = ctx;
   struct dispatch *d = job->d;
@@ -54,9 +63,7 @@ static void on_finished(void *ctx, enum err result, bool more) {
   switch (job->end.end) {
   case SPOOL_END_DONE:
     metrics_add(d->slot, METRIC_JOBS_DONE, 1);
-    if (job->sent)
-      metrics_observe(d->slot, HISTOGRAM_END_TO_END,
-                      (uint64_t)(job->end.now_us > job->work->received_us ? job->end.now_us - job->work->received_us : 0));
+    if (job->sent) tell_answered(job);
     break;
   case SPOOL_END_SKIPPED: metrics_add(d->slot, METRIC_JOBS_SKIPPED, 1); break;
   case SPOOL_END_DEAD: metrics_add(d->slot, METRIC_JOBS_DEAD, 1); break;

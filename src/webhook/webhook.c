@@ -67,10 +67,6 @@ unsigned webhook_routes(struct webhook *webhook, struct http_route *out) {
   return 1;
 }
 
-size_t webhook_waiting(const struct webhook *webhook) {
-  return webhook->queue_len;
-}
-
 void webhook_on_commit(void *webhook_ptr, uint64_t upto, enum err result) {
   struct webhook *webhook = webhook_ptr;
   ALWAYS(webhook->magic == WEBHOOK_MAGIC);
