@@ -19,8 +19,7 @@
 
 #define UNUSED __attribute__((unused)) // each program uses its part of this file
 
-// ---------------------------------------------------------------- a server,
-// and a client in a thread
+// ---------------------------------------------------------------- a server, and a client in a thread
 
 struct world {
   struct loop *loop;
@@ -152,8 +151,7 @@ static UNUSED void run(struct world *world, const struct http_limits *limits, bo
   loop_free(world->loop);
 }
 
-// ---------------------------------------------------------------- the client's
-// side
+// ---------------------------------------------------------------- the client's side
 
 #define GET  "GET /echo HTTP/1.1\r\nHost: a\r\n"
 #define LAST GET "Connection: close\r\n\r\n"
@@ -172,8 +170,8 @@ static UNUSED void say(int fd, const char *text) {
   (void)!send(fd, text, strlen(text), MSG_NOSIGNAL);
 }
 
-// Reads until `until` was seen or the end; the result of the last recv: 0 for
-// an end, -1 for a reset.
+// Reads until `until` was seen or the end; the result of the last recv: 0 for an
+// end, -1 for a reset.
 static UNUSED ssize_t hear(struct world *world, int fd, const char *until) {
   size_t len = strlen(world->answers);
   ssize_t n = 1;
