@@ -189,6 +189,24 @@ static enum err check_web_path(struct config *config, void *field, struct why *w
   return ERR_CONFLICT;
 }
 
+// ---------------------------------------------------------------- numbers of which 0 means never
+
+static enum err check_rss(struct config *config, void *field, struct why *why) {
+  const int64_t bytes = *(int64_t *)field;
+  (void)config;
+  if (bytes == 0 || bytes >= 16 << 20) return ERR_OK;
+  why_set(why, "a worker needs more than that to start, so it would be recycled without end (write 16MiB or more, or 0 for never)");
+  return ERR_RANGE;
+}
+
+static enum err check_age(struct config *config, void *field, struct why *why) {
+  const int64_t ms = *(int64_t *)field;
+  (void)config;
+  if (ms == 0 || ms >= 1000) return ERR_OK;
+  why_set(why, "a worker would be recycled without end (write 1s or more, or 0 for never)");
+  return ERR_RANGE;
+}
+
 // ---------------------------------------------------------------- stores, URLs, the rest
 
 // SQLite is the one store for real use; see the table of stores in directory/.
@@ -263,6 +281,8 @@ static const struct {
 } checks[] = {
     {OPT_server_bind, check_binds},
     {OPT_server_state_dir, check_directory},
+    {OPT_server_max_rss, check_rss},
+    {OPT_server_max_age, check_age},
     {OPT_server_trusted_proxies, check_networks},
     {OPT_server_pid_file, check_file},
     {OPT_webhook_path, check_web_path},

@@ -16,6 +16,9 @@ static void starts_from_defaults(void **state) {
   assert_int_equal(c->limits_webhook.count, 100);
   assert_int_equal(c->limits_business.count, 0);
   assert_true(c->directory_warmup);
+  assert_false(c->directory_check);
+  assert_int_equal(c->server_max_rss, 0);
+  assert_int_equal(c->server_max_age, 0);
   assert_string_equal(c->webhook_verify_token, "");
   assert_int_equal(c->webhook_app_secrets.count, 0);
   assert_string_equal(c->file, f.path);
@@ -40,7 +43,7 @@ static void reads_every_form_of_value(void **state) {
                              "timeout = 90\nkeep_alive = \"1m\"\n"
                              "trusted_proxies = \"10.0.0.0/8, ::1\"\n"
                              "[responder]\nsystem_prompt = \"a \\\"b\\\"\\n\\u00e4\"\nmodel = 'c:\\n'\ntype = openai\n"
-                             "[server]\nmax_requests = 10\n"
+                             "[server]\nmax_requests = 10\nmax_rss = 16MiB\nmax_age = 1s\n"
                              "[limits]\nwebhook = 5/second\nhealth = \"5 per 10 seconds\"\n"
                              "[log]\nlevel = INFO\n[admin]\nbind = \"off\"";
   assert_int_equal(fixture_load(&f, file, NULL, NULL), ERR_OK);
@@ -56,6 +59,8 @@ static void reads_every_form_of_value(void **state) {
   assert_string_equal(c->responder_system_prompt, "a \"b\"\n\xC3\xA4");
   assert_string_equal(c->responder_model, "c:\\n");
   assert_int_equal(c->server_max_requests, 10);
+  assert_int_equal(c->server_max_rss, 16 << 20);
+  assert_int_equal(c->server_max_age, 1000);
   assert_int_equal(c->limits_webhook.period_us, 1000000);
   assert_int_equal(c->limits_health.period_us, 10000000);
   assert_string_equal(c->log_level, "info");
