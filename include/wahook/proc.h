@@ -7,7 +7,7 @@
 #include "wahook/loop.h"
 
 // Descriptors travel by name: the child asks for "shm", "config", "control", "listen.0", "admin", "wake".
-#define PROC_FDS_MAX 64
+#define PROC_FDS_MAX 1024 // a master that is upgraded hands over every listening socket
 struct proc_fd {
   char name[24];
   int fd;
@@ -17,10 +17,12 @@ struct proc_spawn {
   const char *exe;   // NULL: /proc/self/exe
   const char *role;  // "worker", "dispatcher"
   const char *title; // argv[0] of the child, what ps shows: "wahookd: worker 0"
+  char *const *argv; // the child's whole command line instead of a title (NULL-terminated, may be NULL)
   const struct proc_fd *fds;
   unsigned fd_count;
   const char *const *env; // extra NAME=value, NULL-terminated (may be NULL); the child gets PATH, LANG, TZ, HOME, TMPDIR and *_OPTIONS of
                           // sanitizers besides
+  char *const *environ;   // instead of that selection: all of it (NULL-terminated, may be NULL)
 };
 // fork + exec. Only the named descriptors cross (numbered from 3 in the child); everything else is closed. Signal mask and dispositions are
 // reset. The child gets PR_SET_PDEATHSIG-independent notice of the master's death through its control socket.
@@ -39,6 +41,7 @@ enum proc_message_type {
   PROC_QUIT,      // master -> child: exit now
   PROC_REOPEN,    // master -> child: reopen logs
   PROC_FATAL,     // child -> master: cannot work, text says why; then it exits
+  PROC_TAKEOVER,  // new master -> old one: my workers are ready, stop your dispatcher
 };
 struct proc_channel;
 struct proc_channel_events {
@@ -48,9 +51,23 @@ struct proc_channel_events {
 enum err proc_channel_pair(int fds[2]) MUST_CHECK; // close-on-exec, non-blocking
 struct proc_channel *proc_channel_open(struct loop *loop, int fd, const struct proc_channel_events *events, void *ctx);
 void proc_channel_send(struct proc_channel *channel, uint32_t type, struct span body); // at most 64 KiB; queued
+// One message from a process that has no loop yet; what does not fit into the socket's buffer is lost.
+void proc_channel_say(int fd, uint32_t type, struct span body);
 // Delivers at once what has arrived already: the last words of a process whose death was told by a signal. May call on_closed.
 void proc_channel_finish(struct proc_channel *channel);
 void proc_channel_close(struct proc_channel *channel); // NULL is fine; the descriptor is closed with the loop's next turn
+
+// The service manager (sd_notify(3), sd_listen_fds(3), sd_watchdog_enabled(3)), by its documented datagrams and variables. Nothing happens
+// where there is none (NOTIFY_SOCKET is not set).
+bool proc_service_manager(void);
+// "READY=1\nSTATUS=...": what systemd is told. `fd` travels with it (FDSTORE=1), -1 for none.
+void proc_notify(int fd, const char *fmt, ...) PRINTF_LIKE(2, 3);
+// How often WATCHDOG=1 is expected, 0: never.
+int64_t proc_watchdog_us(void);
+// Sockets that the service manager passed to this very process: number i has descriptor PROC_SERVICE_FD + i. Close-on-exec is set.
+#define PROC_SERVICE_FD 3
+unsigned proc_service_fds(void);
+struct span proc_service_fd_name(unsigned i); // its FileDescriptorName=, absent when there is none
 
 // Drops to user and group (names or numbers; NULL group: the user's own); verifies that there is no way back.
 enum err proc_drop_privileges(const char *user, const char *group, struct why *why) MUST_CHECK;

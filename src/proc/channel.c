@@ -128,6 +128,17 @@ void proc_channel_send(struct proc_channel *channel, uint32_t type, struct span 
   if (channel->out.len > 0) watch(channel);
 }
 
+void proc_channel_say(int fd, uint32_t type, struct span body) {
+  if (body.len > BODY_MAX_BYTES) body.len = BODY_MAX_BYTES;
+  struct frame frame = {type, (uint32_t)body.len};
+  struct buf out = {0};
+  buf_add(&out, &frame, sizeof frame);
+  buf_add_span(&out, body);
+  ssize_t sent = send(fd, out.data, out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+  (void)sent;
+  buf_free(&out);
+}
+
 void proc_channel_finish(struct proc_channel *channel) {
   ALWAYS(channel->magic == CHANNEL_MAGIC);
   if (channel->closed || channel->closing) return;

@@ -11,7 +11,6 @@
 #include <linux/close_range.h>
 
 #define FIRST_FD   3
-#define ENV_MAX    48
 #define STAGE_DUP  1
 #define STAGE_EXEC 2
 
@@ -22,8 +21,9 @@ static const char *const env_passed[] = {"PATH",         "LANG",          "TZ", 
 // Everything that the child needs between fork and exec, made before the fork: only async-signal-safe calls are allowed there.
 struct plan {
   const char *exe;
-  char *argv[2];
-  char *envp[ENV_MAX];
+  char *title[2];
+  char *const *argv;
+  char **envp; // NULL-terminated
   unsigned env_count;
   int fds[PROC_FDS_MAX];
   unsigned fd_count;
@@ -36,21 +36,30 @@ struct report {
 };
 
 static void plan_env(struct plan *plan, char *text) {
-  ALWAYS(plan->env_count < ENV_MAX - 1);
+  plan->envp = xrealloc(plan->envp, (plan->env_count + 2) * sizeof *plan->envp);
   plan->envp[plan->env_count++] = text;
+  plan->envp[plan->env_count] = NULL;
 }
 
-static void plan_make(struct plan *plan, const struct proc_spawn *spawn) {
-  memset(plan, 0, sizeof *plan);
-  plan->exe = spawn->exe ? spawn->exe : "/proc/self/exe";
-  plan->argv[0] = xstrdup(spawn->title ? spawn->title : "wahookd");
+static void plan_environment(struct plan *plan, const struct proc_spawn *spawn) {
   struct buf line = {0};
-  for (size_t i = 0; i < COUNT_OF(env_passed); i++) {
+  for (char *const *e = spawn->environ; e && *e; e++)
+    plan_env(plan, xstrdup(*e));
+  for (size_t i = 0; i < COUNT_OF(env_passed) && !spawn->environ; i++) {
     const char *value = getenv(env_passed[i]);
     if (!value) continue;
     buf_printf(&line, "%s=%s", env_passed[i], value);
     plan_env(plan, buf_steal(&line));
   }
+}
+
+static void plan_make(struct plan *plan, const struct proc_spawn *spawn) {
+  memset(plan, 0, sizeof *plan);
+  plan->exe = spawn->exe ? spawn->exe : "/proc/self/exe";
+  plan->title[0] = xstrdup(spawn->title ? spawn->title : "wahookd");
+  plan->argv = spawn->argv ? spawn->argv : plan->title;
+  struct buf line = {0};
+  plan_environment(plan, spawn);
   if (spawn->role) {
     buf_printf(&line, "WAHOOK_ROLE=%s", spawn->role);
     plan_env(plan, buf_steal(&line));
@@ -67,9 +76,10 @@ static void plan_make(struct plan *plan, const struct proc_spawn *spawn) {
 }
 
 static void plan_free(struct plan *plan) {
-  free(plan->argv[0]);
+  free(plan->title[0]);
   for (unsigned i = 0; i < plan->env_count; i++)
     free(plan->envp[i]);
+  free(plan->envp);
 }
 
 // Runs in the forked child; never returns.
