@@ -40,6 +40,13 @@ uint64_t metrics_total(const struct shm *shm, enum metric metric);
 // Zeroes the gauges of a block that gets a new process.
 void metrics_reset_gauges(struct shm_slot *slot);
 
+// A hash of the list: equal where counters and histograms of a segment mean the same.
+uint64_t metrics_tag(void);
+// From one build to another whose list differs: all counters and histograms, summed over the blocks, as lines of name and number.
+// What the other build does not know is left out there.
+void metrics_save(const struct shm *shm, struct buf *out);
+void metrics_restore(struct shm_slot *slot, struct span text); // adds to the block
+
 // Log-linear buckets: exact to 1/8 of a power of two over 1 us .. 1000 s. The last cell of a row holds the sum of all observations.
 unsigned histogram_bucket(uint64_t us);
 uint64_t histogram_upper_us(unsigned bucket);

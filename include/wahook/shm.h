@@ -28,12 +28,15 @@ struct shm_slot {
   _Atomic uint32_t ordinal;           // worker 0, 1, ...
   _Atomic uint32_t generation;
   _Atomic int32_t pid;
-  _Atomic int64_t started_us;   // monotonic
-  _Atomic int64_t heartbeat_us; // monotonic, written about four times a second by its loop
-  _Atomic uint32_t restarts;    // successors in this block after a crash
-  char stage[32];               // what it was doing ("webhook.signature"), for the obituary; torn reads are harmless
-  char request[40];             // request id or job id it was doing it for
-  char panic[SHM_PANIC_MAX];    // text of die()
+  _Atomic int64_t started_us;    // monotonic
+  _Atomic int64_t heartbeat_us;  // monotonic, written about four times a second by its loop
+  _Atomic uint32_t restarts;     // successors in this block after a crash
+  _Atomic uint32_t deaths;       // in a row, without a good life in between; beyond the first its successor waits
+  _Atomic int32_t master_pid;    // whose child it is: during an upgrade there are two masters
+  _Atomic int64_t next_start_us; // monotonic; SHM_BACKOFF: when its successor starts
+  char stage[32];                // what it was doing ("webhook.signature"), for the obituary; torn reads are harmless
+  char request[40];              // request id or job id it was doing it for
+  char panic[SHM_PANIC_MAX];     // text of die()
   _Alignas(64) _Atomic uint64_t counters[SHM_COUNTERS];
   _Alignas(64) _Atomic uint64_t histograms[SHM_HISTOGRAMS][SHM_BUCKETS];
 };
@@ -65,6 +68,7 @@ struct shm {
   void *limiter; // limiter_bytes, zeroed at creation, cache-line aligned
   size_t limiter_bytes;
   int64_t *created_us; // monotonic time of creation
+  uint64_t *tag;       // what the numbers of counters and histograms mean; its maker's to set and to compare (0 at creation)
 };
 
 // Makes the segment; descriptor with close-on-exec set (spawn passes it on). Master only.

@@ -36,12 +36,14 @@ void metrics_observe(struct shm_slot *slot, enum histogram histogram, uint64_t u
 static uint64_t add_up(const struct shm *shm, enum histogram histogram, uint64_t cells[static SHM_BUCKETS]) {
   memset(cells, 0, SHM_BUCKETS * sizeof *cells);
   uint64_t count = 0;
-  for (unsigned s = 0; s < shm->slot_count; s++)
+  for (unsigned s = 0; s < shm->slot_count; s++) {
+    if (atomic_load_explicit(&shm->slots[s].role, memory_order_relaxed) == SHM_ROLE_NONE) continue;
     for (unsigned b = 0; b < SHM_BUCKETS; b++) {
       uint64_t n = atomic_load_explicit(&shm->slots[s].histograms[histogram][b], memory_order_relaxed);
       cells[b] += n;
       if (b != SUM_CELL) count += n;
     }
+  }
   return count;
 }
 

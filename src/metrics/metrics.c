@@ -32,8 +32,9 @@ static const struct row histograms[HISTOGRAM_COUNT] = {
 
 uint64_t metrics_total(const struct shm *shm, enum metric metric) {
   uint64_t total = 0;
-  for (unsigned s = 0; s < shm->slot_count; s++)
-    total += atomic_load_explicit(&shm->slots[s].counters[metric], memory_order_relaxed);
+  for (unsigned s = 0; s < shm->slot_count; s++) // blocks that nobody ever had are no memory yet, and stay none
+    if (atomic_load_explicit(&shm->slots[s].role, memory_order_relaxed) != SHM_ROLE_NONE)
+      total += atomic_load_explicit(&shm->slots[s].counters[metric], memory_order_relaxed);
   return total;
 }
 

@@ -19,6 +19,7 @@ struct header {
   uint32_t header_bytes, slot_bytes, broadcast_bytes, slot_count;
   uint64_t limiter_bytes;
   int64_t created_us;
+  uint64_t tag;
 };
 
 static size_t layout(struct shm *shm, char *base, unsigned slot_count, size_t limiter_bytes) {
@@ -36,6 +37,7 @@ static size_t layout(struct shm *shm, char *base, unsigned slot_count, size_t li
     shm->limiter_bytes = limiter_bytes;
     shm->slot_count = slot_count;
     shm->created_us = &((struct header *)(void *)base)->created_us;
+    shm->tag = &((struct header *)(void *)base)->tag;
   }
   return at;
 }

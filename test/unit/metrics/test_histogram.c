@@ -32,6 +32,8 @@ static void test_summary(void **state) {
   struct shm shm;
   struct why why = {0};
   assert_int_equal(shm_create(&shm, 2, 4096, &why), ERR_OK);
+  atomic_store(&shm.slots[0].role, SHM_ROLE_WORKER);
+  atomic_store(&shm.slots[1].role, SHM_ROLE_WORKER);
   struct histogram_summary sum;
   histogram_summarize(&shm, HISTOGRAM_REQUEST, &sum);
   assert_true(sum.count == 0 && sum.mean_us == 0 && sum.p99_us == 0);

@@ -23,6 +23,7 @@ static int setup(void **state) {
     atomic_store(&shm.slots[i].ordinal, i);
     atomic_store(&shm.slots[i].heartbeat_us, clock_mono_us());
   }
+  atomic_store(&shm.slots[2].role, SHM_ROLE_WORKER); // lived once
   return 0;
 }
 
