@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/un.h>
 
@@ -106,6 +107,46 @@ enum err address_parse(struct span text, struct address *out, struct why *why) {
   }
   if (e == ERR_OK) *out = a;
   return e;
+}
+
+enum err address_of_socket(int fd, struct address *out) {
+  struct address a = {.sa_len = sizeof a.sa};
+  char host[INET6_ADDRSTRLEN];
+  int v6only = 1;
+  socklen_t len = sizeof v6only;
+  if (getsockname(fd, (struct sockaddr *)&a.sa, &a.sa_len) != 0) return ERR_IO;
+  switch (a.sa.ss_family) {
+  case AF_UNIX:
+    if (a.sa_len <= offsetof(struct sockaddr_un, sun_path)) return ERR_UNSUPPORTED; // no name
+    snprintf(a.text, sizeof a.text, "unix:%s", address_unix_path(&a));
+    break;
+  case AF_INET:
+    inet_ntop(AF_INET, &((const struct sockaddr_in *)&a.sa)->sin_addr, host, sizeof host);
+    snprintf(a.text, sizeof a.text, "%s:%u", host, address_port(&a));
+    break;
+  case AF_INET6:
+    getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, &len);
+    a.dual = !v6only;
+    inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)&a.sa)->sin6_addr, host, sizeof host);
+    if (a.dual)
+      snprintf(a.text, sizeof a.text, ":%u", address_port(&a));
+    else
+      snprintf(a.text, sizeof a.text, "[%s]:%u", host, address_port(&a));
+    break;
+  default: return ERR_UNSUPPORTED;
+  }
+  *out = a;
+  return ERR_OK;
+}
+
+bool address_equal(const struct address *a, const struct address *b) {
+  if (a->sa.ss_family != b->sa.ss_family) return false;
+  if (address_is_unix(a)) return strcmp(address_unix_path(a), address_unix_path(b)) == 0;
+  if (address_port(a) != address_port(b)) return false;
+  if (a->sa.ss_family == AF_INET)
+    return ((const struct sockaddr_in *)&a->sa)->sin_addr.s_addr == ((const struct sockaddr_in *)&b->sa)->sin_addr.s_addr;
+  return a->dual == b->dual && memcmp(&((const struct sockaddr_in6 *)&a->sa)->sin6_addr, &((const struct sockaddr_in6 *)&b->sa)->sin6_addr,
+                                      sizeof(struct in6_addr)) == 0;
 }
 
 bool address_is_unix(const struct address *address) {

@@ -15,6 +15,10 @@ struct address {
 
 // HOST:PORT, [IPv6]:PORT, :PORT, unix:PATH. ERR_FORMAT, ERR_NOT_FOUND (the host name) with why.
 enum err address_parse(struct span text, struct address *out, struct why *why) MUST_CHECK;
+// The address that a listening socket is bound to. ERR_UNSUPPORTED for one of another family, ERR_IO.
+enum err address_of_socket(int fd, struct address *out) MUST_CHECK;
+// Whether both lead to the same place (a host name and what it resolves to are the same).
+bool address_equal(const struct address *a, const struct address *b);
 bool address_is_unix(const struct address *address);
 const char *address_unix_path(const struct address *address);
 uint16_t address_port(const struct address *address);

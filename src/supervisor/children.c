@@ -18,6 +18,7 @@
 #include "wahook/metrics.h"
 
 #define QUIT_GRACE_US 1000000
+#define CHILD_FDS_MAX 64
 
 bool child_is_live(const struct child *child) {
   return child->state == SHM_STARTING || child->state == SHM_READY || child->state == SHM_DRAINING;
@@ -31,10 +32,14 @@ const char *child_name(const struct child *child, char out[static 32]) {
   return out;
 }
 
+// The row is free for others from the moment that its slot says so.
 static void set_state(struct child *child, enum life_event event) {
   ALWAYS(life_step(&child->state, event));
+  if (child->state == SHM_EMPTY) {
+    metrics_reset_gauges(child->slot);
+    atomic_store(&child->slot->pid, 0);
+  }
   atomic_store(&child->slot->state, child->state);
-  if (child->state == SHM_EMPTY) atomic_store(&child->slot->pid, 0);
 }
 
 void children_init(struct master *master) {
@@ -46,7 +51,11 @@ void children_init(struct master *master) {
     child->state = SHM_EMPTY;
     child->slot = &master->shm.slots[i + 1];
     child->replaces = CHILD_NONE;
+    // A former master's generations are not used again.
+    unsigned generation = atomic_load(&child->slot->generation);
+    if (generation > master->generation) master->generation = generation;
   }
+  master->generation++;
 }
 
 // ---------------------------------------------------------------- what they say
@@ -89,6 +98,8 @@ static void clear_slot(struct child *child, int64_t now_us) {
   atomic_store(&slot->role, child->role);
   atomic_store(&slot->ordinal, child->ordinal);
   atomic_store(&slot->generation, child->generation);
+  atomic_store(&slot->master_pid, getpid());
+  atomic_store(&slot->next_start_us, 0);
   atomic_store(&slot->started_us, now_us);
   atomic_store(&slot->heartbeat_us, now_us); // the watchdog's time begins now: a start that hangs is a hang
   atomic_store(&slot->state, child->state);
@@ -110,12 +121,11 @@ static void env_entry(char *out, size_t size, const char *name, const char *text
     snprintf(out, size, "%s=%ld", name, number);
 }
 
-static enum err spawn_process(struct child *child, const struct listeners *listeners, unsigned workers, int control_fd, int config_fd,
-                              struct why *why) {
+static enum err spawn_process(struct child *child, const struct listeners *listeners, int control_fd, int config_fd, struct why *why) {
   struct master *master = child->master;
-  struct proc_fd fds[PROC_FDS_MAX] = {{"shm", master->shm.fd}, {"config", config_fd}, {"control", control_fd}, {"wake", master->wake_fd}};
+  struct proc_fd fds[CHILD_FDS_MAX] = {{"shm", master->shm.fd}, {"config", config_fd}, {"control", control_fd}, {"wake", master->wake_fd}};
   unsigned fd_count = 4;
-  if (child->role == SHM_ROLE_WORKER) fd_count += listeners_share(listeners, child->ordinal, workers, fds + 4, PROC_FDS_MAX - 4);
+  if (child->role == SHM_ROLE_WORKER) fd_count += listeners_share(listeners, child->ordinal, fds + 4, COUNT_OF(fds) - 4);
   char env[4][160], name[32], title[48];
   env_entry(env[0], sizeof env[0], "WAHOOK_SLOT", NULL, child->slot - master->shm.slots);
   env_entry(env[1], sizeof env[1], "WAHOOK_ORDINAL", NULL, child->ordinal);
@@ -135,20 +145,19 @@ static void spawn(struct child *child) {
   bool next = master->reload.running && !master->reload.committed && child->generation == master->reload.generation;
   const struct config *config = next ? master->reload.config : master->config;
   const struct listeners *listeners = next ? master->reload.listeners : master->listeners;
-  unsigned workers = next ? master->reload.workers : master->workers;
   int64_t now_us = clock_mono_us();
   int control[2] = {-1, -1};
   struct why why = {0};
   ALWAYS(life_step(&child->state, LIFE_SPAWN));
   child->pid = 0;
   child->spawned_us = now_us;
-  child->ready_us = child->kill_at_us = 0;
+  child->ready_us = child->kill_at_us = child->leave_at_us = 0;
   child->planned = child->hung = false;
   child->fatal[0] = 0;
   clear_slot(child, now_us);
   int config_fd = make_snapshot(config, child->role, &why);
   enum err e = config_fd < 0 ? ERR_IO : proc_channel_pair(control);
-  if (e == ERR_OK) e = spawn_process(child, listeners, workers, control[1], config_fd, &why);
+  if (e == ERR_OK) e = spawn_process(child, listeners, control[1], config_fd, &why);
   if (config_fd >= 0) close(config_fd);
   if (control[1] >= 0) close(control[1]);
   if (e != ERR_OK) {
@@ -162,13 +171,19 @@ static void spawn(struct child *child) {
   }
   atomic_store(&child->slot->pid, child->pid);
   child->channel = proc_channel_open(master->loop, control[0], &channel_events, child);
-  watch_arm_recycling(child);
+  watch_arm_recycling(child, now_us);
+}
+
+// The slot is claimed in shared memory: during an upgrade two masters take rows from the same table.
+static bool claim_row(struct child *child) {
+  uint32_t empty = SHM_EMPTY;
+  return child->state == SHM_EMPTY && atomic_compare_exchange_strong(&child->slot->state, &empty, SHM_STARTING);
 }
 
 struct child *children_start(struct master *master, enum shm_role role, unsigned ordinal, bool next_generation) {
   struct child *child = NULL;
   for (unsigned i = 0; i < master->child_count && !child; i++)
-    if (master->children[i].state == SHM_EMPTY) child = &master->children[i];
+    if (claim_row(&master->children[i])) child = &master->children[i];
   if (!child) {
     log_error("supervisor", "no room for one more %s: %u processes at most", shm_role_name(role), master->child_count);
     return NULL;
@@ -180,8 +195,32 @@ struct child *children_start(struct master *master, enum shm_role role, unsigned
   child->replaces = CHILD_NONE;
   child->retire = false;
   atomic_store(&child->slot->restarts, 0);
+  atomic_store(&child->slot->deaths, 0);
   spawn(child);
   return child;
+}
+
+unsigned children_free_rows(const struct master *master) {
+  unsigned n = 0;
+  for (unsigned i = 0; i < master->child_count; i++)
+    n += atomic_load(&master->children[i].slot->state) == SHM_EMPTY;
+  return n;
+}
+
+static bool is_gone(pid_t pid) {
+  return pid <= 0 || (kill(pid, 0) != 0 && errno == ESRCH);
+}
+
+void children_reclaim(struct master *master) {
+  for (unsigned i = 0; i < master->child_count; i++) {
+    struct child *child = &master->children[i];
+    if (child->state != SHM_EMPTY || atomic_load(&child->slot->state) == SHM_EMPTY) continue;
+    pid_t owner = atomic_load(&child->slot->master_pid);
+    if (owner == getpid() || !is_gone(owner) || !is_gone(atomic_load(&child->slot->pid))) continue;
+    metrics_reset_gauges(child->slot);
+    atomic_store(&child->slot->pid, 0);
+    atomic_store(&child->slot->state, SHM_EMPTY);
+  }
 }
 
 // ---------------------------------------------------------------- ending
@@ -278,6 +317,8 @@ static void bury(struct child *child, int64_t now_us) {
   } else {
     atomic_fetch_add(&child->slot->restarts, 1);
     int64_t delay_ms = life_delay_ms(&child->backoff, child->ready_us ? now_us - child->ready_us : 0);
+    atomic_store(&child->slot->deaths, child->backoff.deaths);
+    metrics_add(&master->shm.slots[0], child->role == SHM_ROLE_WORKER ? METRIC_DEATHS_WORKER : METRIC_DEATHS_DISPATCHER, 1);
     master__child_died(child);
     if (child->state != SHM_DEAD) return; // the reload or the stop that followed has taken care of it
     if (child->retire || master->life == MASTER_STOPPING) {
@@ -289,6 +330,7 @@ static void bury(struct child *child, int64_t now_us) {
       log_warning("supervisor", "%s is started again in %.1f s (%u deaths)", child_name(child, name), (double)delay_ms / 1000,
                   child->backoff.deaths);
       child->spawn_at_us = now_us + delay_ms * 1000;
+      atomic_store(&child->slot->next_start_us, child->spawn_at_us);
       set_state(child, LIFE_DELAY);
     }
   }
@@ -314,8 +356,13 @@ void children_reap(struct master *master) {
 }
 
 void children_tick(struct master *master, int64_t now_us) {
+  children_reclaim(master);
   for (unsigned i = 0; i < master->child_count; i++) {
     struct child *child = &master->children[i];
+    if (child->state == SHM_READY && child->backoff.deaths && now_us - child->ready_us >= LIFE_GOOD_US) {
+      child->backoff.deaths = 0;
+      atomic_store(&child->slot->deaths, 0);
+    }
     if (child->state == SHM_BACKOFF && now_us >= child->spawn_at_us) spawn(child);
     if (child_is_live(child) && child->kill_at_us && now_us >= child->kill_at_us) {
       kill_child(child, SIGKILL);

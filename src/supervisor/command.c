@@ -1,4 +1,5 @@
-// -s: sends a signal to the running master, or shows its table of processes. Runs in a short-lived process of its own.
+// -s: sends a signal to the running master and waits for what comes of it, or shows its table of processes. Runs in a short-lived process
+// of its own.
 #include "supervisor/command.h"
 
 #include <errno.h>
@@ -8,13 +9,16 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sysexits.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "supervisor/address.h"
+#include "supervisor/report.h"
 #include "supervisor/state.h"
 
 #define STATUS_NOT_RUNNING 3 // as init scripts have it (LSB)
 #define ANSWER_MAX_BYTES   (4u << 20)
+#define WAIT_MARGIN_US     10000000
 
 // ---------------------------------------------------------------- status: one GET /metrics on the operator's listener
 
@@ -96,10 +100,53 @@ static int status(const struct config *config, pid_t pid) {
 
 // ---------------------------------------------------------------- signals
 
+enum waits_for { WAITS_NOT = -1, WAITS_RELOAD = REPORT_RELOAD, WAITS_UPGRADE = REPORT_UPGRADE };
+
 static const struct {
   const char *name;
   int signum; // 0: no signal
-} commands[] = {{"reload", SIGHUP}, {"stop", SIGTERM}, {"quit", SIGQUIT}, {"reopen", SIGUSR1}, {"status", 0}};
+  enum waits_for waits_for;
+} commands[] = {
+    {"reload", SIGHUP, WAITS_RELOAD}, {"upgrade", SIGUSR2, WAITS_UPGRADE}, {"stop", SIGTERM, WAITS_NOT},
+    {"quit", SIGQUIT, WAITS_NOT},     {"reopen", SIGUSR1, WAITS_NOT},      {"status", 0, WAITS_NOT},
+};
+
+static int signal_master(pid_t pid, int signum) {
+  if (kill(pid, signum) == 0) return EX_OK;
+  fprintf(stderr, "wahookd: cannot signal pid %ld: %s\n", (long)pid, strerror(errno));
+  return EX_NOPERM;
+}
+
+static int tell_outcome(const struct report_entry *entry, enum report_kind kind) {
+  if (entry->outcome == REPORT_DONE) return EX_OK;
+  fputs(entry->reasons.data ? entry->reasons.data : "", stderr);
+  fprintf(stderr, "wahookd: %s: what ran before goes on\n",
+          kind == REPORT_RELOAD ? "the reload was refused" : "the upgrade was rolled back");
+  return kind == REPORT_RELOAD ? EX_CONFIG : EX_UNAVAILABLE;
+}
+
+// Waits until a run that began after the question has ended. What asks while another runs gets the one after that.
+static int signal_and_wait(const struct config *config, pid_t pid, int signum, enum report_kind kind) {
+  const char *dir = config->server_state_dir;
+  struct report report;
+  report_read(&report, dir);
+  uint64_t begun = report.entries[kind].begun;
+  report_close(&report);
+  int status = signal_master(pid, signum);
+  int64_t until_us = clock_mono_us() + 2 * config->server_timeout * 1000 + WAIT_MARGIN_US;
+  while (status == EX_OK && clock_mono_us() < until_us) {
+    nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+    bool ended = report_read(&report, dir) && report.entries[kind].ended > begun;
+    if (ended) status = tell_outcome(&report.entries[kind], kind);
+    report_close(&report);
+    if (ended) return status;
+    if (state_running_pid(dir) > 0) continue;
+    fprintf(stderr, "wahookd: it ended meanwhile; the log tells why\n");
+    return EX_UNAVAILABLE;
+  }
+  if (status == EX_OK) fprintf(stderr, "wahookd: no outcome yet; the log tells what it waits for\n");
+  return status == EX_OK ? EX_TEMPFAIL : status;
+}
 
 int command_signal(const struct config *config, const char *name) {
   const char *dir = config->server_state_dir;
@@ -111,10 +158,9 @@ int command_signal(const struct config *config, const char *name) {
       return STATUS_NOT_RUNNING;
     }
     if (commands[i].signum == 0) return status(config, pid);
-    if (kill(pid, commands[i].signum) == 0) return EX_OK;
-    fprintf(stderr, "wahookd: cannot signal pid %ld: %s\n", (long)pid, strerror(errno));
-    return EX_NOPERM;
+    if (commands[i].waits_for == WAITS_NOT) return signal_master(pid, commands[i].signum);
+    return signal_and_wait(config, pid, commands[i].signum, (enum report_kind)commands[i].waits_for);
   }
-  fprintf(stderr, "wahookd: -s %s is not one of reload, stop, quit, reopen, status\n", name);
+  fprintf(stderr, "wahookd: -s %s is not one of reload, upgrade, stop, quit, reopen, status\n", name);
   return EX_USAGE;
 }

@@ -4,7 +4,7 @@
 
 #include "wahook/config.h"
 
-// -s reload|stop|quit|reopen|status: acts on the master of this configuration's state directory; exit status.
+// -s reload|upgrade|stop|quit|reopen|status: acts on the master of this configuration's state directory; exit status.
 int command_signal(const struct config *config, const char *name);
 
 #endif

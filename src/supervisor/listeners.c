@@ -98,61 +98,72 @@ static enum err unix_open(const struct listeners *l, const struct address *a, mo
   return ERR_OK;
 }
 
-static void listener_add(struct listener *listener, int fd) {
+void listener__add(struct listener *listener, int fd) {
   listener->fds = xrealloc(listener->fds, (listener->count + 1) * sizeof *listener->fds);
   listener->fds[listener->count++] = fd;
 }
 
-static enum err listener_grow(const struct listeners *l, struct listener *listener, unsigned wanted, bool admin, struct why *why) {
+static enum err listener_grow(const struct listeners *l, struct listener *listener, unsigned workers, bool admin, struct why *why) {
+  unsigned wanted = listener->shared ? 1 : workers;
   while (listener->count < wanted) {
     int fd = -1;
     enum err e = address_is_unix(&listener->address) ? unix_open(l, &listener->address, admin ? 0660 : 0666, &fd, why)
-                                                     : tcp_open(&listener->address, !admin, &fd, why);
+                                                     : tcp_open(&listener->address, !listener->shared, &fd, why);
     if (e != ERR_OK) return e;
-    listener_add(listener, fd);
+    listener__add(listener, fd);
   }
   return ERR_OK;
 }
 
-static unsigned sockets_wanted(const struct listener *listener, bool admin, unsigned workers) {
-  return admin || address_is_unix(&listener->address) ? 1 : workers;
-}
-
-// By the text as configured.
-static const struct listener *find(const struct listeners *in, const char *text) {
-  for (unsigned i = 0; in && i < in->count; i++)
-    if (strcmp(in->items[i].address.text, text) == 0) return &in->items[i];
-  return in && in->admin.count && strcmp(in->admin.address.text, text) == 0 ? &in->admin : NULL;
+static const struct listener *find(const struct listeners *in, const struct address *address, bool admin) {
+  if (!in) return NULL;
+  if (admin && !in->inherited) return in->admin.count && address_equal(&in->admin.address, address) ? &in->admin : NULL;
+  for (unsigned i = 0; i < in->count; i++)
+    if (in->items[i].count && address_equal(&in->items[i].address, address)) return &in->items[i];
+  return NULL;
 }
 
 static enum err listener_share_old(struct listener *listener, const struct listener *old, struct why *why) {
   for (unsigned i = 0; i < old->count; i++) {
     int fd = fcntl(old->fds[i], F_DUPFD_CLOEXEC, 3);
     if (fd < 0) return refuse(-1, &listener->address, "keep", why);
-    listener_add(listener, fd);
+    listener__add(listener, fd);
   }
-  listener->address = old->address;
+  listener->shared |= old->shared;
+  listener->foreign = old->foreign;
+  listener->steered = old->steered;
+  listener->stored = old->stored;
+  listener->address.dual = old->address.dual;
   return ERR_OK;
+}
+
+// An address may widen or narrow in a reload (127.0.0.1:8000 to 0.0.0.0:8000): it is we who are in its way then.
+static bool port_is_ours(const struct listeners *old, const struct address *address) {
+  for (unsigned i = 0; old && i < old->count; i++)
+    if (!address_is_unix(&old->items[i].address) && address_port(&old->items[i].address) == address_port(address)) return true;
+  return false;
+}
+
+static enum err listener_open_first(struct listeners *l, struct listener *listener, bool admin, const struct listeners *old,
+                                    int64_t patience_ms, struct why *why) {
+  bool probe = !listener->shared && !port_is_ours(old, &listener->address);
+  int64_t until_us = clock_mono_us() + patience_ms * 1000;
+  for (;;) {
+    enum err e = probe ? tcp_probe(&listener->address, why) : ERR_OK;
+    if (e == ERR_OK) e = listener_grow(l, listener, 1, admin, why);
+    if (e != ERR_CONFLICT || clock_mono_us() >= until_us) return e;
+    nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+  }
 }
 
 static enum err listener_open(struct listeners *l, struct listener *listener, const char *text, bool admin, unsigned workers,
                               const struct listeners *old, int64_t patience_ms, struct why *why) {
   enum err e = address_parse(span_of(text), &listener->address, why);
   if (e != ERR_OK) return e;
-  const struct listener *same = find(old, listener->address.text);
-  if (same) {
-    e = listener_share_old(listener, same, why);
-  } else {
-    int64_t until_us = clock_mono_us() + patience_ms * 1000;
-    for (;;) {
-      bool probe = !admin && !address_is_unix(&listener->address);
-      e = probe ? tcp_probe(&listener->address, why) : ERR_OK;
-      if (e == ERR_OK) e = listener_grow(l, listener, 1, admin, why);
-      if (e != ERR_CONFLICT || clock_mono_us() >= until_us) break;
-      nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
-    }
-  }
-  if (e == ERR_OK) e = listener_grow(l, listener, sockets_wanted(listener, admin, workers), admin, why);
+  listener->shared = admin || address_is_unix(&listener->address);
+  const struct listener *same = find(old, &listener->address, admin);
+  e = same ? listener_share_old(listener, same, why) : listener_open_first(l, listener, admin, old, patience_ms, why);
+  if (e == ERR_OK) e = listener_grow(l, listener, workers, admin, why);
   return e;
 }
 
@@ -180,45 +191,44 @@ enum err listeners_open(const struct config *config, unsigned workers, const str
 
 enum err listeners_grow(struct listeners *l, unsigned workers, struct why *why) {
   for (unsigned i = 0; i < l->count; i++) {
-    enum err e = listener_grow(l, &l->items[i], sockets_wanted(&l->items[i], false, workers), false, why);
+    enum err e = listener_grow(l, &l->items[i], workers, false, why);
     if (e != ERR_OK) return e;
   }
   return ERR_OK;
 }
 
-static void listener_close(struct listener *listener, const struct listeners *kept) {
-  for (unsigned i = 0; i < listener->count; i++)
-    close(listener->fds[i]);
-  bool stays = find(kept, listener->address.text) != NULL;
-  if (listener->count && address_is_unix(&listener->address) && !stays) unlink(address_unix_path(&listener->address));
+// The last first: the kernel numbers the sockets of an address in the order of their listen(), and fills a gap with the last one.
+void listeners_shrink(struct listeners *l, unsigned workers) {
+  for (unsigned i = 0; i < l->count; i++) {
+    struct listener *listener = &l->items[i];
+    if (listener->shared || listener->count <= workers || listener->count == 1) continue;
+    listener__unstore(listener, workers ? workers : 1);
+    while (listener->count > workers && listener->count > 1)
+      close(listener->fds[--listener->count]);
+  }
+}
+
+static void listener_close(struct listener *listener, bool remove_file) {
+  while (listener->count > 0)
+    close(listener->fds[--listener->count]);
+  if (remove_file && !listener->foreign && address_is_unix(&listener->address)) unlink(address_unix_path(&listener->address));
   free(listener->fds);
 }
 
 void listeners_close(struct listeners *l, const struct listeners *kept) {
   if (!l) return;
   for (unsigned i = 0; i < l->count; i++)
-    listener_close(&l->items[i], kept);
-  listener_close(&l->admin, kept);
+    listener_close(&l->items[i], l->items[i].count && !find(kept, &l->items[i].address, false) && !find(kept, &l->items[i].address, true));
+  listener_close(&l->admin, l->admin.count && !find(kept, &l->admin.address, true));
   free(l->items);
   free(l);
 }
 
-unsigned listeners_share(const struct listeners *l, unsigned ordinal, unsigned workers, struct proc_fd *out, unsigned max) {
-  unsigned n = 0, numbered = 0;
-  for (unsigned i = 0; i < l->count; i++) {
-    const struct listener *listener = &l->items[i];
-    bool shared = address_is_unix(&listener->address);
-    for (unsigned s = shared ? 0 : ordinal; s < listener->count && n + 1 < max; s += workers ? workers : 1) {
-      snprintf(out[n].name, sizeof out[n].name, "listen.%u", numbered++);
-      out[n++].fd = listener->fds[s];
-      if (shared) break;
-    }
-  }
-  if (l->admin.count && n < max) out[n++] = (struct proc_fd){"admin", l->admin.fds[0]};
-  return n;
-}
-
-void listeners_describe(const struct listeners *l, struct buf *out) {
+void listeners_leave(struct listeners *l) {
+  if (!l) return;
   for (unsigned i = 0; i < l->count; i++)
-    buf_printf(out, "%s%s", i ? ", " : "", l->items[i].address.text);
+    listener_close(&l->items[i], false);
+  listener_close(&l->admin, false);
+  free(l->items);
+  free(l);
 }

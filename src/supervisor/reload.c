@@ -10,11 +10,28 @@
 #include <string.h>
 
 #include "wahook/log.h"
+#include "wahook/metrics.h"
 
 static void log_lines(enum log_level level, const struct buf *text) {
   struct span rest = buf_span(text), line;
   while (span_split(&rest, '\n', &line))
     if (line.len) log_write(level, "supervisor", "%.*s", SPAN_FMT(line));
+}
+
+// Nothing has changed: for the log, and for whoever asked.
+static void refuse(struct master *master, const char *fmt, ...) PRINTF_LIKE(2, 3);
+static void refuse(struct master *master, const char *fmt, ...) {
+  struct buf reason = {0};
+  va_list ap;
+  va_start(ap, fmt);
+  buf_vprintf(&reason, fmt, ap);
+  va_end(ap);
+  log_error("supervisor", "reload refused: %s; the old configuration stays in force", reason.data);
+  report_reason(&master->report, REPORT_RELOAD, buf_span(&reason));
+  report_end(&master->report, REPORT_RELOAD, REPORT_REFUSED, master->generation);
+  metrics_add(&master->shm.slots[0], METRIC_RELOADS_REFUSED, 1);
+  buf_free(&reason);
+  service_ready(master);
 }
 
 static bool is_next(const struct child *child) {
@@ -45,11 +62,10 @@ static enum err read_next(struct master *master, struct config **out) {
   log_lines(LOG_LEVEL_WARNING, &errors.warnings);
   if (e != ERR_OK) {
     log_lines(LOG_LEVEL_ERROR, &errors.text);
-    log_error("supervisor", "reload refused: the new configuration has %u error%s; the old one stays in force", errors.count,
-              errors.count == 1 ? "" : "s");
+    report_reason(&master->report, REPORT_RELOAD, buf_span(&errors.text));
+    refuse(master, "the new configuration has %u error%s", errors.count, errors.count == 1 ? "" : "s");
   } else if (unchangeable(master, next)) {
-    log_error("supervisor", "reload refused: %s can only be changed by a restart; the old configuration stays in force",
-              unchangeable(master, next));
+    refuse(master, "%s can only be changed by a restart", unchangeable(master, next));
     e = ERR_CONFIG;
   } else {
     *out = next;
@@ -60,28 +76,22 @@ static enum err read_next(struct master *master, struct config **out) {
   return e;
 }
 
-static unsigned rows_free(const struct master *master) {
-  unsigned n = 0;
-  for (unsigned i = 0; i < master->child_count; i++)
-    n += master->children[i].state == SHM_EMPTY;
-  return n;
-}
-
 static void begin(struct master *master) {
   struct config *next = NULL;
   struct listeners *listeners = NULL;
   struct why why = {0};
   log_info("supervisor", "reload: reading the configuration");
+  report_begin(&master->report, REPORT_RELOAD);
+  service_reloading(master);
   if (read_next(master, &next) != ERR_OK) return;
   unsigned workers = config_workers(next);
-  if (workers > rows_free(master)) {
-    log_error("supervisor", "reload refused: no room for %u more workers beside the present ones (restart to change their number so far)",
-              workers);
+  if (workers > children_free_rows(master)) {
+    refuse(master, "no room for %u more workers beside the present ones (try again when those that finish are gone)", workers);
     config_free(next);
     return;
   }
   if (listeners_open(next, workers, master->listeners, 0, &listeners, &why) != ERR_OK) {
-    log_error("supervisor", "reload refused: %s; the old configuration stays in force", why.text);
+    refuse(master, "%s", why.text);
     config_free(next);
     return;
   }
@@ -97,7 +107,7 @@ static void begin(struct master *master) {
 }
 
 static void call_off(struct master *master, const char *reason) {
-  log_error("supervisor", "reload refused: %s; the old configuration stays in force", reason);
+  bool wanted = master->reload.wanted;
   for (unsigned i = 0; i < master->child_count; i++)
     if (is_next(&master->children[i])) children_quit(&master->children[i]);
   listeners_close(master->reload.listeners, master->listeners);
@@ -107,6 +117,8 @@ static void call_off(struct master *master, const char *reason) {
   for (unsigned i = 0; i < master->child_count; i++)
     if (!master->children[i].retire && master->children[i].state != SHM_EMPTY) master->children[i].generation = master->generation;
   memset(&master->reload, 0, sizeof master->reload);
+  master->reload.wanted = wanted; // whoever asked meanwhile has changed something since
+  refuse(master, "%s", reason);
 }
 
 static void commit(struct master *master) {
@@ -125,21 +137,27 @@ static void commit(struct master *master) {
     struct child *child = &master->children[i];
     if (child->state == SHM_EMPTY || child->generation == master->generation) continue;
     if (child->role == SHM_ROLE_WORKER) {
-      children_drain(child, true);
+      // One without a successor on its socket is one too many: it leaves as such (scale.c).
+      if (child->ordinal < master->workers) children_drain(child, true);
     } else {
       child->generation = master->generation;
       children_drain(child, false); // its successor starts when it is gone: there is never more than one at work
     }
   }
+  listeners_store(master->listeners, old_listeners);
   listeners_close(old_listeners, master->listeners);
   config_free(old_config);
   log_info("supervisor", "reload: generation %u has checked in, the old workers finish", master->generation);
+  atomic_store(&master->shm.slots[0].generation, master->generation);
+  metrics_add(&master->shm.slots[0], METRIC_RELOADS_DONE, 1);
+  report_end(&master->report, REPORT_RELOAD, REPORT_DONE, master->generation);
+  service_ready(master);
 }
 
 void reload_request(struct master *master) {
   if (master->life == MASTER_STOPPING) return;
   // While the first start or another reload is under way it waits; any number of requests become one.
-  if (master->life == MASTER_STARTING || master->reload.running) {
+  if (master->life == MASTER_STARTING || master->reload.running || master->upgrade.running) {
     master->reload.wanted = true;
     return;
   }
@@ -171,6 +189,7 @@ static bool old_ones_are_gone(const struct master *master) {
     const struct child *child = &master->children[i];
     if (child->state == SHM_EMPTY) continue;
     if (child->state == SHM_DRAINING) return false;
+    if (child->role == SHM_ROLE_WORKER && child->generation != master->generation) return false;
     if (child->role == SHM_ROLE_DISPATCHER && child->state == SHM_STARTING) return false;
   }
   return true;
@@ -184,7 +203,7 @@ void reload_tick(struct master *master, int64_t now_us) {
     master->reload.running = false;
     log_info("supervisor", "reload: done, generation %u is at work", master->generation);
   }
-  if (master->reload.wanted && !master->reload.running && master->life == MASTER_RUNNING) {
+  if (master->reload.wanted && !master->reload.running && !master->upgrade.running && master->life == MASTER_RUNNING) {
     master->reload.wanted = false;
     begin(master);
   }

@@ -30,11 +30,21 @@ static int test_result(const struct config *config, unsigned errors) {
   return EX_OK;
 }
 
+// Also with a file that has errors: the daemon that runs has another one in force, and says itself what is wrong with this.
+static int signal_command(struct config *config, const char *name, const struct config_errors *errors) {
+  const struct config *known = config ? config : errors->partial;
+  int status = known ? command_signal(known, name) : EX_CONFIG;
+  if (!known || (!config && status != EX_OK && status != EX_CONFIG)) print_errors(errors);
+  if (config) config_free(config);
+  return status;
+}
+
 // Takes the configuration over.
 static int command_or_master(struct config *config, const struct config_command *command, enum err loaded, struct config_errors *errors,
-                             int argc, char **argv, char **environ) {
-  bool daemon = !command->dump && !command->signal;
-  // A daemon's whole demands, so that all errors are told at once; a dump or a signal only needs values that can be read.
+                             const struct inheritance *inherited, int argc, char **argv, char **environ) {
+  if (command->signal) return signal_command(config, command->signal, errors);
+  bool daemon = !command->dump;
+  // A daemon's whole demands, so that all errors are told at once; a dump only needs values that can be read.
   enum err checked = daemon ? config_check_daemon(config, errors) : ERR_OK;
   print_errors(errors);
   int status;
@@ -43,14 +53,13 @@ static int command_or_master(struct config *config, const struct config_command 
     status = test_result(config, errors->count);
   } else if (loaded != ERR_OK || checked != ERR_OK) {
     fprintf(stderr, "wahookd: %u error%s in the configuration, not started\n", errors->count, errors->count == 1 ? "" : "s");
+    successor_refuse(inherited, buf_span(&errors->text));
     status = EX_CONFIG;
   } else if (command->dump) {
     config_dump(config, &text);
     status = print(&text);
-  } else if (command->signal) {
-    status = command_signal(config, command->signal);
   } else {
-    return master_run(config, argc, argv, environ);
+    return master_run(config, inherited, argc, argv, environ);
   }
   if (config) config_free(config);
   return status;
@@ -60,6 +69,8 @@ int supervisor_main(int argc, char **argv, char **environ) {
   const char *role = proc_role();
   if (role && strcmp(role, shm_role_name(SHM_ROLE_WORKER)) == 0) return worker_main();
   if (role && strcmp(role, shm_role_name(SHM_ROLE_DISPATCHER)) == 0) return dispatcher_main();
+  struct inheritance inherited;
+  successor_inherit(&inherited);
   struct config *config = NULL;
   struct config_command command = {0};
   struct config_errors errors = {0};
@@ -74,7 +85,7 @@ int supervisor_main(int argc, char **argv, char **environ) {
     status = print(&text);
     if (config) config_free(config);
   } else {
-    status = command_or_master(config, &command, loaded, &errors, argc, argv, environ);
+    status = command_or_master(config, &command, loaded, &errors, &inherited, argc, argv, environ);
   }
   config_errors_free(&errors);
   return status;

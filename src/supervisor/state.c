@@ -106,12 +106,23 @@ static enum err write_pid(const char *path, struct why *why) {
   return ok ? ERR_OK : ERR_IO;
 }
 
+static struct state state_of(const struct config *config, int lock_fd) {
+  struct state state = {.lock_fd = lock_fd, .pid_path = path_in(config->server_state_dir, "wahookd.pid")};
+  if (*config->server_pid_file) state.extra_pid_path = xstrdup(config->server_pid_file);
+  return state;
+}
+
+static void state_free(struct state *state) {
+  if (state->lock_fd >= 0) close(state->lock_fd);
+  free(state->pid_path);
+  free(state->extra_pid_path);
+}
+
 enum err state_open(const struct config *config, struct state *out, struct why *why) {
   const char *dir = config->server_state_dir;
   enum err e = make_directory(config, why);
   if (e != ERR_OK) return e;
-  struct state state = {.lock_fd = -1, .pid_path = path_in(dir, "wahookd.pid")};
-  if (*config->server_pid_file) state.extra_pid_path = xstrdup(config->server_pid_file);
+  struct state state = state_of(config, -1);
   char *lock_path = path_in(dir, "wahookd.lock");
   // "-s status" holds the lock for a moment when nobody runs: that is no second master.
   for (unsigned tries = 0; tries < 10; tries++) {
@@ -124,25 +135,70 @@ enum err state_open(const struct config *config, struct state *out, struct why *
             dir);
     e = ERR_CONFLICT;
   }
-  if (e == ERR_OK) e = write_pid(state.pid_path, why);
-  if (e == ERR_OK && state.extra_pid_path) e = write_pid(state.extra_pid_path, why);
+  if (e == ERR_OK) e = state_lead(&state, why);
   free(lock_path);
   if (e == ERR_OK)
     *out = state;
-  else {
-    if (state.lock_fd >= 0) close(state.lock_fd);
-    free(state.pid_path);
-    free(state.extra_pid_path);
-  }
+  else
+    state_free(&state);
   return e;
 }
 
+enum err state_inherit(const struct config *config, int lock_fd, struct state *out, struct why *why) {
+  struct stat ours, theirs;
+  char *lock_path = path_in(config->server_state_dir, "wahookd.lock");
+  bool same = fstat(lock_fd, &theirs) == 0 && stat(lock_path, &ours) == 0 && ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
+  free(lock_path);
+  if (!same) {
+    why_set(why, "server.state_dir %s is not the running daemon's (only a restart can change it)", config->server_state_dir);
+    return ERR_CONFLICT;
+  }
+  *out = state_of(config, lock_fd);
+  return ERR_OK;
+}
+
+enum err state_lead(const struct state *state, struct why *why) {
+  enum err e = write_pid(state->pid_path, why);
+  return e == ERR_OK && state->extra_pid_path ? write_pid(state->extra_pid_path, why) : e;
+}
+
+static void each_aside(const struct state *state, void (*act)(const char *path, const char *aside)) {
+  const char *paths[] = {state->pid_path, state->extra_pid_path};
+  for (size_t i = 0; i < COUNT_OF(paths); i++) {
+    if (!paths[i]) continue;
+    struct buf aside = {0};
+    buf_printf(&aside, "%s.oldbin", paths[i]);
+    act(paths[i], aside.data);
+    buf_free(&aside);
+  }
+}
+
+// A second name: the file itself stays in place until the new master replaces it, so that it names somebody at any time.
+static void link_aside(const char *path, const char *aside) {
+  unlink(aside);
+  if (link(path, aside) != 0) {} // a file system without links: the old master has no file of its own for a while
+}
+
+static void move_back(const char *path, const char *aside) {
+  if (rename(aside, path) == 0) unlink(aside); // two names of one file: rename() does nothing then
+}
+
+static void remove_own(const char *path, const char *aside) {
+  if (read_pid(path) == getpid()) unlink(path);
+  if (read_pid(aside) == getpid()) unlink(aside);
+}
+
+void state_put_aside(const struct state *state) {
+  each_aside(state, link_aside);
+}
+
+void state_put_back(const struct state *state) {
+  each_aside(state, move_back);
+}
+
 void state_close(struct state *state) {
-  if (read_pid(state->pid_path) == getpid()) unlink(state->pid_path);
-  if (state->extra_pid_path && read_pid(state->extra_pid_path) == getpid()) unlink(state->extra_pid_path);
-  close(state->lock_fd);
-  free(state->pid_path);
-  free(state->extra_pid_path);
+  each_aside(state, remove_own);
+  state_free(state);
 }
 
 // The pid file alone may be stale and its number another program's by now: the lock tells.

@@ -15,7 +15,15 @@ struct state {
 // Makes the directory (0750, owned by server.user), takes the lock, writes the pid files.
 // ERR_CONFLICT when another master works on it.
 enum err state_open(const struct config *config, struct state *out, struct why *why) MUST_CHECK;
-void state_close(struct state *state); // removes the pid files that hold our own pid
+void state_close(struct state *state); // removes the pid files that hold our own pid, also those that were put aside
+
+// An upgrade, with the pid files as nginx has them: the lock is handed over as a descriptor, the old master keeps its number in
+// FILE.oldbin as long as it lives, and FILE names the one that leads.
+// ERR_CONFLICT when the lock is that of another directory.
+enum err state_inherit(const struct config *config, int lock_fd, struct state *out, struct why *why) MUST_CHECK;
+enum err state_lead(const struct state *state, struct why *why) MUST_CHECK; // the new one: its number goes into the pid files
+void state_put_aside(const struct state *state);                            // the old one, before
+void state_put_back(const struct state *state);                             // the old one, when nothing came of it
 
 // The master that works on a state directory; 0 when none does.
 pid_t state_running_pid(const char *state_dir);

@@ -191,7 +191,7 @@ class Sandbox(Process):
 class Daemon(Process):
     """wahookd on a free port with a state directory of its own. Options are given as section_key='value'."""
 
-    def __init__(self, directory, graph_port=9, port=None, wait=True, args=(), env=None, **options):
+    def __init__(self, directory, graph_port=9, port=None, wait=True, args=(), env=None, program=None, config=None, **options):
         self.directory = directory
         self.state = directory / "state"
         self.port = port or free_port()
@@ -206,7 +206,9 @@ class Daemon(Process):
         variables = {"WAHOOK_" + k.upper(): v for k, v in settings.items() if v is not None}
         variables.update(env or {})
         self.variables = variables
-        super().__init__([str(BUILD / "wahookd"), *args], variables, directory / "wahookd.log")
+        if config is not None:
+            (directory / "wahookd.conf").write_text(config)
+        super().__init__([str(program or BUILD / "wahookd"), *args], variables, directory / "wahookd.log")
         if wait:
             self.wait_ready()
 
@@ -298,6 +300,8 @@ class World:
         for process in reversed(self.running):
             if process.popen.poll() is None:
                 process.stop()
+        for pid_file in self.directory.rglob("wahookd.pid"):  # a master that an upgrade left in charge
+            os.kill(int(pid_file.read_text()), signal.SIGTERM)
 
 
 def left_behind(directory):
