@@ -28,6 +28,14 @@ struct admin {
 // auth.c: whether this caller may see operator's pages; answers 401 or 404 and returns false when not.
 bool auth__admit(struct admin *admin, struct http_request *request);
 
+// state.c: the daemon's condition
+const char *state__store_trouble(const struct admin *admin);                 // NULL: none
+bool state__is_ready(const struct admin *admin, struct why *why);            // else why events are not taken or not answered now
+bool state__is_degraded(const struct admin *admin, struct why *why);         // what is wrong although it may be ready
+void state__put_condition(const struct admin *admin, struct json_writer *w); // members of an open object
+void state__put_processes(const struct shm *shm, struct json_writer *w);
+double state__rate_of(uint64_t hits, uint64_t misses);
+
 // views.c, actions.c: the pages
 void view__health(struct admin *admin, struct http_request *request);
 void view__ready(struct admin *admin, struct http_request *request);

@@ -126,12 +126,15 @@ static enum err spawn_process(struct child *child, const struct listeners *liste
   struct proc_fd fds[CHILD_FDS_MAX] = {{"shm", master->shm.fd}, {"config", config_fd}, {"control", control_fd}, {"wake", master->wake_fd}};
   unsigned fd_count = 4;
   if (child->role == SHM_ROLE_WORKER) fd_count += listeners_share(listeners, child->ordinal, fds + 4, COUNT_OF(fds) - 4);
-  char env[4][160], name[32], title[48];
+  // What a first start or a reload demands is no condition for a successor after a crash.
+  bool check = master->life == MASTER_STARTING || (master->reload.running && child->generation == master->reload.generation);
+  char env[5][160], name[32], title[48];
   env_entry(env[0], sizeof env[0], "WAHOOK_SLOT", NULL, child->slot - master->shm.slots);
   env_entry(env[1], sizeof env[1], "WAHOOK_ORDINAL", NULL, child->ordinal);
   env_entry(env[2], sizeof env[2], "WAHOOK_USER", geteuid() == 0 ? master->config->server_user : "", 0);
   env_entry(env[3], sizeof env[3], "WAHOOK_GROUP", geteuid() == 0 ? master->config->server_group : "", 0);
-  const char *const env_list[] = {env[0], env[1], env[2], env[3], NULL};
+  env_entry(env[4], sizeof env[4], "WAHOOK_CHECK", NULL, check);
+  const char *const env_list[] = {env[0], env[1], env[2], env[3], env[4], NULL};
   snprintf(title, sizeof title, "wahookd: %s", child_name(child, name));
   struct proc_spawn spawn = {.role = shm_role_name(child->role), .title = title, .fds = fds, .fd_count = fd_count, .env = env_list};
   return proc_spawn(&spawn, &child->pid, why);

@@ -58,6 +58,7 @@ unsigned listeners_hand_over(const struct listeners *listeners, struct proc_fd *
 // Sockets that were handed over by a former master or the service manager, as an "old" set for listeners_open(). Takes the descriptors
 // over; those of them that cannot be used are named in the log and closed. NULL when there is none.
 struct listeners *listeners_inherit(void);
+void listeners_tell_unused(const struct listeners *inherited, const struct listeners *used); // in the log
 // Gives what is new to the service manager's descriptor store, so that a restart loses no connection; and takes `gone` (may be NULL) out.
 void listeners_store(struct listeners *listeners, struct listeners *gone);
 // "127.0.0.1:8000, [::1]:8000" for the log.

@@ -105,6 +105,7 @@ void master__settle(struct master *master) {
   successor_progress(master);
   if (master->life == MASTER_STARTING && master->leading && all_ready(master)) {
     master->life = MASTER_RUNNING;
+    atomic_store(&master->shm.slots[0].state, SHM_READY);
     announce(master);
     service_ready(master);
   }
@@ -114,6 +115,7 @@ void master__stop(struct master *master, bool quick, int exit_status) {
   if (master->life == MASTER_STOPPING && (!quick || master->quick)) return;
   if (master->life != MASTER_STOPPING) {
     master->exit_status = exit_status;
+    if (master->leading) atomic_store(&master->shm.slots[0].state, SHM_DRAINING);
     service_stopping(master);
     upgrade_cancel(master);
   }
@@ -234,7 +236,7 @@ void master__lead(struct master *master) {
   struct why why = {0};
   master->leading = true;
   atomic_store(&slot->role, SHM_ROLE_MASTER);
-  atomic_store(&slot->state, SHM_READY);
+  atomic_store(&slot->state, SHM_STARTING); // the whole is not ready yet
   atomic_store(&slot->pid, getpid());
   atomic_store(&slot->master_pid, getpid());
   atomic_store(&slot->generation, master->generation);
@@ -293,8 +295,12 @@ static void close_listeners(struct master *master) {
 
 static void close_inherited(struct master *master) {
   if (!master->former.listeners) return;
+  if (master->listeners) {
+    listeners_tell_unused(master->former.listeners, master->listeners);
+    listeners_store(master->listeners, master->former.listeners);
+  }
   // Files of addresses that are configured no more go only when no other master can need them.
-  if (master->leading && !master->former.upgrade)
+  if (!master->former.upgrade)
     listeners_close(master->former.listeners, master->listeners);
   else
     listeners_leave(master->former.listeners);

@@ -130,8 +130,15 @@ static void warm_over(struct process *process) {
   if (on_warm) on_warm(process->ctx);
 }
 
+// At a start or a reload that shall be refused then; one that follows on a crash takes what there is.
+static void demand_directory(struct process *process) {
+  if (process->config->directory_check && env_number("WAHOOK_CHECK", 1) == 1)
+    process_fatal(process, "the directory's store does not answer (directory.check asks for it; see directory.store)");
+}
+
 static void on_warm_timeout(void *ctx) {
   struct process *process = ctx;
+  demand_directory(process);
   log_warning("supervisor", "the directory's store is slow: starting with a cold cache");
   warm_over(process);
 }
@@ -166,6 +173,7 @@ void process_start(struct process *process, enum shm_role role, unsigned threads
 static void on_warmed(void *ctx, int count) {
   struct process *process = ctx;
   if (process->draining) return;
+  if (count < 0) demand_directory(process);
   if (count >= 0)
     log_info("supervisor", "Cache warmed up with %d businesses", count);
   else
@@ -197,13 +205,14 @@ struct directory *process_directory(struct process *process) {
 }
 
 void process_warm(struct process *process, struct directory *directory, void (*on_warm)(void *ctx)) {
+  const struct config *config = process->config;
   process->on_warm = on_warm;
-  if (!process->config->directory_warmup) {
+  if (!config->directory_warmup && !config->directory_check) {
     warm_over(process);
     return;
   }
   loop_timer_start(&process->warm_timer, WARM_TIMEOUT_MS, 0);
-  directory_warm(directory, WARM_MAX, on_warmed, process);
+  directory_warm(directory, config->directory_warmup ? WARM_MAX : 1, on_warmed, process);
 }
 
 // ---------------------------------------------------------------- checking in and ending

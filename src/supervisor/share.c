@@ -129,6 +129,7 @@ static void inherit_one(struct listeners *l, int fd, bool foreign) {
     *listener = (struct listener){.address = address, .foreign = foreign, .shared = address_is_unix(&address) || !reuse_port};
   }
   listener__add(listener, fd);
+  if (!foreign && proc_service_manager()) listener->stored = listener->count; // by the former master
 }
 
 // "wahookd_127.0.0.1_8000_3": the number at the end orders the sockets of an address; ':' would end a name.
@@ -204,15 +205,25 @@ void listener__unstore(struct listener *listener, unsigned from) {
   }
 }
 
+static bool has_address(const struct listeners *l, const struct address *address) {
+  bool has = l->admin.count && address_equal(&l->admin.address, address);
+  for (unsigned i = 0; i < l->count && !has; i++)
+    has = address_equal(&l->items[i].address, address);
+  return has;
+}
+
+void listeners_tell_unused(const struct listeners *inherited, const struct listeners *used) {
+  for (unsigned i = 0; i < inherited->count; i++)
+    if (!has_address(used, &inherited->items[i].address))
+      log_warning("supervisor", "the socket %s was passed at the start, but neither server.bind nor admin.bind names it: closed",
+                  inherited->items[i].address.text);
+}
+
 void listeners_store(struct listeners *l, struct listeners *gone) {
   if (!proc_service_manager()) return;
-  for (unsigned i = 0; gone && i <= gone->count; i++) {
-    struct listener *old = i < gone->count ? &gone->items[i] : &gone->admin;
-    bool kept = l->admin.count && address_equal(&l->admin.address, &old->address);
-    for (unsigned k = 0; k < l->count; k++)
-      kept |= address_equal(&l->items[k].address, &old->address);
-    if (!kept) listener__unstore(old, 0);
-  }
+  for (unsigned i = 0; gone && i < gone->count; i++)
+    if (!has_address(l, &gone->items[i].address)) listener__unstore(&gone->items[i], 0);
+  if (gone && gone->admin.count && !has_address(l, &gone->admin.address)) listener__unstore(&gone->admin, 0);
   for (unsigned i = 0; i < l->count; i++)
     store_one(&l->items[i]);
   if (l->admin.count) store_one(&l->admin);

@@ -8,6 +8,7 @@
 #include "supervisor/command.h"
 #include "supervisor/master.h"
 #include "supervisor/roles.h"
+#include "wahook/directory.h"
 
 static int print(struct buf *text) {
   fwrite(text->data, 1, text->len, stdout);
@@ -18,6 +19,22 @@ static int print(struct buf *text) {
 static void print_errors(const struct config_errors *errors) {
   if (errors->warnings.len) fwrite(errors->warnings.data, 1, errors->warnings.len, stderr);
   if (errors->text.len) fwrite(errors->text.data, 1, errors->text.len, stderr);
+}
+
+// -t, too, opens the directory where the configuration says that it must answer.
+static void check_directory(const struct config *config, struct config_errors *errors) {
+  struct buf uri = {0};
+  struct why why = {0};
+  struct store *store = NULL;
+  if (!config->directory_check) return;
+  config_store_uri(config, &uri);
+  enum err e = store_open(uri.data, &store, &why);
+  if (e == ERR_OK) e = store_ping(store, &why);
+  if (store) store_close(store);
+  buf_free(&uri);
+  if (e == ERR_OK) return;
+  errors->count++;
+  fprintf(stderr, "directory.store: it does not answer, and directory.check asks for it: %s\n", *why.text ? why.text : err_text(e));
 }
 
 static int test_result(const struct config *config, unsigned errors) {
@@ -50,6 +67,7 @@ static int command_or_master(struct config *config, const struct config_command 
   int status;
   struct buf text = {0};
   if (command->test) {
+    if (config && loaded == ERR_OK && checked == ERR_OK) check_directory(config, errors);
     status = test_result(config, errors->count);
   } else if (loaded != ERR_OK || checked != ERR_OK) {
     fprintf(stderr, "wahookd: %u error%s in the configuration, not started\n", errors->count, errors->count == 1 ? "" : "s");

@@ -122,7 +122,8 @@ class Process:
         self.log_file = open(log, "ab")
         base = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "TZ") or k.endswith("SAN_OPTIONS")}
         base.update(env)
-        self.popen = subprocess.Popen(argv, env=base, stdin=subprocess.DEVNULL, stdout=self.log_file, stderr=self.log_file)
+        # Descriptors that a test made inheritable are passed on, as a service manager does.
+        self.popen = subprocess.Popen(argv, env=base, stdin=subprocess.DEVNULL, stdout=self.log_file, stderr=self.log_file, close_fds=False)
 
     @property
     def pid(self):

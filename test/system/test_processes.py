@@ -99,6 +99,27 @@ def test_what_a_child_cannot_do_ends_the_first_start(world):
     assert "cannot start: dispatcher" in d.log()
 
 
+def test_a_directory_that_must_answer(world):
+    nowhere = "sqlite:/nonexistent/businesses.db"
+    options = dict(server_state_dir=str(world.directory / "s"), webhook_app_secrets=APP_SECRET, directory_store=nowhere, directory_check="yes")
+    tested = run_wahookd("-t", **options)
+    assert tested.returncode == 78 and "directory.store" in tested.stderr, tested
+    for warmup in ("yes", "no"):
+        refused = run_wahookd(**options, directory_warmup=warmup)
+        assert refused.returncode == 69 and "directory.check" in refused.stderr, refused
+    # A reload likewise; but what runs already, and a successor after a crash, go on with what there is.
+    path = world.directory / "wahookd.conf"
+    d = whole(world, args=("-c", str(path)), config='[directory]\ncheck = "yes"\n')
+    path.write_text(f'[directory]\ncheck = "yes"\nstore = "{nowhere}"\n')
+    done = command(d, "-c", str(path), "-s", "reload")
+    assert done.returncode == 78 and "directory.check" in done.stderr, done
+    os.rename(d.state / "businesses.db", d.state / "moved.db")
+    (d.state / "businesses.db").mkdir()
+    victim = min(pids(d, "worker"))
+    os.kill(victim, signal.SIGKILL)
+    replaced(d, "worker", victim, 2)
+
+
 # ---------------------------------------------------------------- crashes and hangs
 
 def test_a_killed_worker_is_replaced_at_once(world):
@@ -141,6 +162,47 @@ def test_a_loop_that_hangs_is_killed_and_replaced(world):
     d.wait_log(f"(pid {victim}) died", 10)
     assert "killed since its loop hung" in d.log()
     replaced(d, "worker", victim, 2)
+
+
+def test_one_that_hangs_gets_no_new_connections(world):
+    d = whole(world, server_timeout="60s")
+    victim = min(pids(d, "worker"))
+    os.kill(victim, signal.SIGSTOP)
+    time.sleep(2.5 * PATIENCE)  # it is silent long enough to be seen
+    try:
+        for _ in range(30):
+            assert request(d.port, "GET", "/health", timeout=5).status == 200
+    finally:
+        os.kill(victim, signal.SIGCONT)
+    row = next(row for row in d.children("worker") if row["pid"] == victim)
+    assert row["state"] == "ready"
+
+
+def test_a_crash_loop_backs_off_and_is_seen(world):
+    """The other worker serves meanwhile; the one that cannot start is found in /ready, the status, the metrics and the log."""
+    d = whole(world)
+    intake = d.state / "intake"
+    intake.rename(d.state / "moved")
+    intake.write_text("no directory")  # whoever starts from now on has nowhere to write
+    victim = min(pids(d, "worker"))
+    os.kill(victim, signal.SIGKILL)
+    loop = lambda: [r for r in d.metrics()["processes"] if r["state"] == "backoff"]
+    row, = wait_for(lambda: [r for r in loop() if r["deaths"] >= 4] or None, 10)
+    assert row["role"] == "worker" and 0 <= row["next_start_seconds"] <= 30
+    for _ in range(20):
+        assert request(d.port, "GET", "/health", timeout=5).status == 200
+    ready = d.get("/ready")
+    assert ready.status == 200 and f"Worker {row['ordinal']} is in a crash loop" in ready.json["degraded"], ready
+    assert d.metric('wahookd_process_deaths_total{role="worker"}') >= 4
+    assert "intake" in d.log() and "is started again in" in d.log()
+    cpu = lambda: sum(int(x) for x in pathlib.Path(f"/proc/{d.pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13])
+    before = cpu()
+    time.sleep(1)
+    assert cpu() - before < 50  # clock ticks of 10 ms: the master does not spin
+    intake.unlink()
+    (d.state / "moved").rename(intake)
+    wait_for(lambda: len(pids(d, "worker")) == 2, 40)
+    assert "degraded" not in d.get("/ready").json
 
 
 def test_a_frozen_and_thawed_daemon_kills_nobody(world):
