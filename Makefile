@@ -41,7 +41,7 @@ PKG_LIBS   := $(shell pkg-config --libs $(PKG) 2>/dev/null)
 
 BINARIES := $(BUILD)/wahookd $(BUILD)/wahookctl $(BUILD)/wahook-sandbox
 
-.PHONY: all help run test unit system fuzz fuzz-long lint format asan ubsan tsan install clean deps deps-test
+.PHONY: all load help run test unit system fuzz fuzz-long lint format asan ubsan tsan install clean deps deps-test
 .DEFAULT_GOAL := all
 all: $(BINARIES)
 
@@ -50,6 +50,7 @@ help:
 	  'make test     install what is missing, build, run every test' \
 	  'make          build build/wahookd, build/wahookctl, build/wahook-sandbox' \
 	  'make unit F=http       unit tests (of one folder)' 'make system K=webhook  system tests (that match)' \
+	  'make load     build build/wahook-load, the load generator of tests and benches' \
 	  'make fuzz     replay the fuzz corpus    make fuzz-long T=600   fuzz every target for T seconds' \
 	  'make lint     house rules, formatting, man pages   make format' \
 	  'make asan ubsan tsan   unit and system tests under a sanitizer' \
@@ -105,6 +106,17 @@ $(BUILD)/wahookctl: $(TOOL_CTL) $(ALL_LIBS) $(LLHTTP_LIB)
 	@echo "  LINK  $@"
 	$(call link,$(TOOL_CTL),$(ALL_LIBS))
 
+# What tests and benches need besides: not installed, not part of `all`.
+TOOL_LOAD := $(patsubst %.c,$(BUILD)/obj/%.o,$(sort $(wildcard bench/load/*.c)))
+load: $(BUILD)/wahook-load
+$(BUILD)/obj/bench/%.o: bench/%.c Makefile
+	@mkdir -p $(@D)
+	@echo "  CC    $<"
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(PKG_CFLAGS) -MMD -MP -c $< -o $@
+$(BUILD)/wahook-load: $(TOOL_LOAD) $(call libs_of,crypto $(call below,crypto)) $(LLHTTP_LIB)
+	@echo "  LINK  $@"
+	$(call link,$(TOOL_LOAD),$(call libs_of,crypto $(call below,crypto)))
+
 # Pages that are compiled in (with .incbin): the object depends on them.
 $(BUILD)/obj/tools/sandbox/%.o: $(wildcard src/tools/sandbox/*.html)
 
@@ -122,20 +134,22 @@ $(BUILD)/unit/$(1)/%: test/unit/$(1)/%.c $(call libs_of,$(1) $(call below,$(1)))
 endef
 $(foreach f,$(FOLDERS),$(eval $(call unit_rule,$(f))))
 
-# A tool's parts but for its main(), over the whole house.
+# A tool's parts but for its main(), over the whole house: its name, its objects, the folder of its header where that is not named by path.
 define tool_unit_rule
-$(BUILD)/unit/$(1)/%: test/unit/$(1)/%.c $(filter-out %/main.o,$(call objects,tools/$(1))) $(ALL_LIBS) $(LLHTTP_LIB)
+$(BUILD)/unit/$(1)/%: test/unit/$(1)/%.c $(filter-out %/main.o,$(2)) $(ALL_LIBS) $(LLHTTP_LIB)
 	@mkdir -p $$(@D)
 	@echo "  TEST  $$<"
-	$(Q)$(CC) $(CPPFLAGS) -Itest/unit $(CFLAGS) -Wno-missing-prototypes $(PKG_CFLAGS) $(LLHTTP_CFLAGS) -MMD -MP $(LDFLAGS) -o $$@ $$< \
-	  $(filter-out %/main.o,$(call objects,tools/$(1))) -Wl,--start-group $(ALL_LIBS) -Wl,--end-group $(LLHTTP_LIB) -lcmocka $(PKG_LIBS) -lm -ldl
+	$(Q)$(CC) $(CPPFLAGS) $(3:%=-I%) -Itest/unit $(CFLAGS) -Wno-missing-prototypes $(PKG_CFLAGS) $(LLHTTP_CFLAGS) -MMD -MP $(LDFLAGS) -o $$@ $$< \
+	  $(filter-out %/main.o,$(2)) -Wl,--start-group $(ALL_LIBS) -Wl,--end-group $(LLHTTP_LIB) -lcmocka $(PKG_LIBS) -lm -ldl
 endef
-$(foreach t,ctl sandbox,$(eval $(call tool_unit_rule,$(t))))
+$(eval $(call tool_unit_rule,ctl,$(TOOL_CTL)))
+$(eval $(call tool_unit_rule,sandbox,$(TOOL_SANDBOX)))
+$(eval $(call tool_unit_rule,load,$(TOOL_LOAD),bench/load))
 
 unit: $(UNIT_BIN)
 	@test/run-unit $(UNIT_BIN)
 
-system: all
+system: all load
 	WAHOOK_BUILD=$(abspath $(BUILD)) PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m pytest -q -p no:cacheprovider test/system $(if $(K),-k '$(K)')
 
 # ---------------------------------------------------------------- fuzzing: one target per file, corpus beside it
