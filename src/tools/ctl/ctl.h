@@ -2,6 +2,7 @@
 #ifndef WAHOOK_CTL_H
 #define WAHOOK_CTL_H
 
+#include <poll.h>
 #include <stdio.h>
 #include <sysexits.h>
 
@@ -61,6 +62,7 @@ bool ctl_parse(struct ctl *ctl, int argc, char **argv, bool *help, bool *version
 void ctl_help(FILE *to, const char *group, const struct ctl_verb *verb);
 
 int status_run(struct ctl *ctl);
+int top_run(struct ctl *ctl);
 int check_run(struct ctl *ctl);
 int cache_clear(struct ctl *ctl);
 int cache_warmup(struct ctl *ctl);
@@ -89,6 +91,11 @@ struct rows_column {
   const char *key;
   bool right; // numbers
 };
+// How a column gives way.
+struct rows_fit {
+  unsigned width; // at least, so that figures that change do not move what stands behind them
+  unsigned spare; // where the lines would be too long, the column with the highest goes first; 0: stays
+};
 struct rows {
   const struct rows_column *columns;
   unsigned column_count, at;
@@ -104,6 +111,8 @@ void rows_number(struct rows *rows, int64_t value);
 void rows_bool(struct rows *rows, bool value, const char *yes, const char *no); // words for people
 void rows_time(struct rows *rows, int64_t wall_us);                             // 0: "-" or null
 void rows_finish(struct rows *rows, FILE *to, const char *if_empty);
+// The table for people, titles and a line for each row, in so many columns of a terminal (0: no limit). One `fit` per column, or NULL.
+void rows_print(struct rows *rows, const struct rows_fit *fit, size_t width, struct buf *out);
 // Replaces control characters: names come from strangers, and a terminal obeys them.
 void text_clean(struct span text, struct buf *out);
 size_t text_width(struct span text); // in columns
@@ -117,12 +126,17 @@ struct ctl_answer {
   struct buf body;
   int64_t duration_us;
 };
+struct ctl_wait {
+  int64_t timeout_ms;
+  const struct pollfd *also; // gives up with ERR_CANCELED when one of these is readable: a key that was pressed
+  unsigned also_count;
+};
 struct ctl_request {
   const char *address; // "unix:PATH", "HOST:PORT", ":PORT"
   const char *method, *path;
   const char *headers; // more header lines, each with CRLF; may be NULL
   struct span body;
-  int64_t timeout_ms;
+  struct ctl_wait wait;
 };
 enum err ctl_http(const struct ctl_request *request, struct ctl_answer *answer, struct why *why) MUST_CHECK;
 void ctl_answer_free(struct ctl_answer *answer);
@@ -131,8 +145,9 @@ enum err ctl_http_parse(struct span bytes, bool ended, int *status, struct buf *
 
 // ---------------------------------------------------------------- daemon.c: the running daemon's operator's pages
 
-// A request to the admin listener, or with the admin token to the public one when there is none.
-enum err daemon_ask(const struct ctl *ctl, const char *method, const char *path, struct ctl_answer *answer, struct why *why) MUST_CHECK;
+// A request to the admin listener, or with the admin token to the public one when there is none. `wait` may be NULL.
+enum err daemon_ask(const struct ctl *ctl, const char *method, const char *path, const struct ctl_wait *wait, struct ctl_answer *answer,
+                    struct why *why) MUST_CHECK;
 // Tells the daemon, if one runs, to forget a business (all its keys), or everything for NULL. Returns false after a complaint.
 bool daemon_forget(const struct ctl *ctl, const struct business *business);
 

@@ -3,7 +3,10 @@
 
 #include <string.h>
 
-enum err daemon_ask(const struct ctl *ctl, const char *method, const char *path, struct ctl_answer *answer, struct why *why) {
+#define PATIENCE_MS 10000
+
+enum err daemon_ask(const struct ctl *ctl, const char *method, const char *path, const struct ctl_wait *wait, struct ctl_answer *answer,
+                    struct why *why) {
   struct buf address = {NULL, 0, 0}, headers = {NULL, 0, 0};
   const struct config *config = ctl->config;
   config_admin_bind(config, &address);
@@ -18,7 +21,7 @@ enum err daemon_ask(const struct ctl *ctl, const char *method, const char *path,
                                        .path = path,
                                        .headers = headers.data,
                                        .body = strcmp(method, "POST") == 0 ? SPAN("") : (struct span){NULL, 0},
-                                       .timeout_ms = 10000},
+                                       .wait = wait ? *wait : (struct ctl_wait){.timeout_ms = PATIENCE_MS}},
                  answer, why);
   } else {
     why_set(why, "admin.bind is off and admin.token is not set: there is no way to ask the daemon");
@@ -32,7 +35,7 @@ enum err daemon_ask(const struct ctl *ctl, const char *method, const char *path,
 static bool post(const struct ctl *ctl, const char *path) {
   struct ctl_answer answer;
   struct why why;
-  enum err e = daemon_ask(ctl, "POST", path, &answer, &why);
+  enum err e = daemon_ask(ctl, "POST", path, NULL, &answer, &why);
   if (e == ERR_UNAVAILABLE) return true; // nobody runs: nobody remembers
   bool ok = !e && answer.status == 200;
   if (e)
@@ -63,4 +66,31 @@ bool daemon_forget(const struct ctl *ctl, const struct business *business) {
   for (unsigned i = 0; ok && i < business->phone_count; i++)
     ok = forget_key(ctl, "phone", business->phone_number_ids[i]);
   return ok;
+}
+
+// ---------------------------------------------------------------- cache
+
+static int cache_action(struct ctl *ctl, const char *path) {
+  struct why why = {""};
+  struct ctl_answer answer = {.status = 0};
+  enum err e = daemon_ask(ctl, "POST", path, NULL, &answer, &why);
+  if (e) return ctl_fail(e, "cache", &why);
+  struct buf clean = {NULL, 0, 0};
+  text_clean(buf_span(&answer.body), &clean);
+  if (ctl->json || answer.status != 200)
+    printf("%s\n", clean.data ? clean.data : "");
+  else
+    printf("done\n");
+  int status = answer.status == 200 ? EX_OK : CTL_EXIT_NO;
+  buf_free(&clean);
+  ctl_answer_free(&answer);
+  return status;
+}
+
+int cache_clear(struct ctl *ctl) {
+  return cache_action(ctl, "/admin/cache/clear");
+}
+
+int cache_warmup(struct ctl *ctl) {
+  return cache_action(ctl, "/admin/cache/warmup");
 }

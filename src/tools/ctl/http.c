@@ -73,18 +73,24 @@ enum err ctl_http_parse(struct span bytes, bool ended, int *status, struct buf *
 
 // ---------------------------------------------------------------- connection
 
+#define ALSO_MAX 2
+
 struct wire {
   int fd;
   int64_t deadline_us;
+  const struct ctl_wait *wait;
 };
 
 static enum err wait_for(const struct wire *wire, short events) {
+  struct pollfd polled[1 + ALSO_MAX] = {{.fd = wire->fd, .events = events}};
+  ALWAYS(wire->wait->also_count <= ALSO_MAX);
+  for (unsigned i = 0; i < wire->wait->also_count; i++)
+    polled[1 + i] = wire->wait->also[i];
   for (;;) {
     int64_t left_ms = (wire->deadline_us - clock_mono_us()) / 1000;
-    struct pollfd p = {.fd = wire->fd, .events = events};
     if (left_ms <= 0) return ERR_TIMEOUT;
-    int n = poll(&p, 1, (int)left_ms);
-    if (n > 0) return ERR_OK;
+    int n = poll(polled, 1 + wire->wait->also_count, (int)left_ms);
+    if (n > 0) return polled[0].revents ? ERR_OK : ERR_CANCELED;
     if (n == 0) return ERR_TIMEOUT;
     if (errno != EINTR) return ERR_IO;
   }
@@ -173,7 +179,7 @@ static enum err read_answer(const struct wire *wire, struct ctl_answer *answer) 
 
 enum err ctl_http(const struct ctl_request *request, struct ctl_answer *answer, struct why *why) {
   int64_t started_us = clock_mono_us();
-  struct wire wire = {.fd = -1, .deadline_us = started_us + request->timeout_ms * 1000};
+  struct wire wire = {.fd = -1, .deadline_us = started_us + request->wait.timeout_ms * 1000, .wait = &request->wait};
   bool local = span_starts(span_of(request->address), SPAN("unix:"));
   struct buf head = {NULL, 0, 0};
   why_set(why, "%s", "");

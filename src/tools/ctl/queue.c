@@ -1,9 +1,7 @@
 // wahookctl queue: what the dispatcher has to do, has done and has given up, straight from the spool. Runs in wahookctl.
-#include "tools/ctl/ctl.h"
+#include "tools/ctl/look.h"
 
 #include <string.h>
-
-#include "wahook/spool.h"
 
 static enum err open_view(const struct ctl *ctl, struct spool_view **out, struct why *why) {
   struct buf path = {NULL, 0, 0};
@@ -45,6 +43,15 @@ static bool wants(const struct ctl *ctl, size_t i) {
   for (size_t s = 0; s < COUNT_OF(states); s++)
     chosen |= ctl_flag(ctl, states[s].flag) != NULL;
   return chosen ? ctl_flag(ctl, states[i].flag) != NULL : i < 2;
+}
+
+bool queue_counts(const struct ctl *ctl, struct spool_view_counts *out) {
+  struct spool_view *view = NULL;
+  struct why why;
+  if (open_view(ctl, &view, &why)) return false;
+  bool ok = spool_view_count(view, out, &why) == ERR_OK;
+  spool_view_close(view);
+  return ok;
 }
 
 static void print_counts(struct spool_view *view) {

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#define COLUMNS_MAX 24
+
 void text_clean(struct span text, struct buf *out) {
   for (size_t i = 0; i < text.len; i++) {
     unsigned char c = (unsigned char)text.ptr[i];
@@ -108,55 +110,95 @@ void rows_time(struct rows *rows, int64_t wall_us) {
   end_cell(rows);
 }
 
-static void print_cell(FILE *to, struct span text, size_t width, bool right, bool last) {
-  int pad = (int)(width - text_width(text));
-  if (right)
-    fprintf(to, "%*s%.*s", pad, "", SPAN_FMT(text));
-  else
-    fprintf(to, "%.*s%*s", SPAN_FMT(text), last ? 0 : pad, "");
-  fputs(last ? "\n" : "  ", to);
-}
-
 static struct span cut_cell(struct span *rest) {
   struct span cell = {rest->ptr, strlen(rest->ptr)};
   *rest = span_from(*rest, cell.len + 1);
   return cell;
 }
 
-static void print_table(const struct rows *rows, FILE *to) {
-  enum { COLUMNS_MAX = 24 };
-  size_t widths[COLUMNS_MAX], visible = 0;
+// Which columns are shown, how wide, and how far apart.
+struct plan {
+  size_t widths[COLUMNS_MAX];
+  bool shown[COLUMNS_MAX];
+  unsigned last; // shown one
+  int gap;
+};
+
+static size_t plan_width(const struct rows *rows, struct plan *plan) {
+  size_t width = 0;
+  for (unsigned c = 0; c < rows->column_count; c++) {
+    if (!plan->shown[c]) continue;
+    width += plan->widths[c] + (width ? (size_t)plan->gap : 0);
+    plan->last = c;
+  }
+  return width;
+}
+
+static bool drop_column(const struct rows *rows, const struct rows_fit *fit, struct plan *plan) {
+  unsigned most = 0, which = 0;
+  for (unsigned c = 0; fit && c < rows->column_count; c++)
+    if (plan->shown[c] && fit[c].spare > most) most = fit[which = c].spare;
+  if (most) plan->shown[which] = false;
+  return most > 0;
+}
+
+static void make_plan(const struct rows *rows, const struct rows_fit *fit, size_t width, struct plan *plan) {
+  *plan = (struct plan){.gap = 2};
   ALWAYS(rows->column_count <= COLUMNS_MAX);
   for (unsigned c = 0; c < rows->column_count; c++) {
-    widths[c] = rows->columns[c].title ? strlen(rows->columns[c].title) : 0;
-    if (rows->columns[c].title) visible = c;
+    plan->shown[c] = rows->columns[c].title != NULL;
+    plan->widths[c] = plan->shown[c] ? strlen(rows->columns[c].title) : 0;
+    if (fit && fit[c].width > plan->widths[c]) plan->widths[c] = fit[c].width;
   }
   struct span rest = buf_span(&rows->out);
   for (size_t r = 0; r < rows->row_count; r++)
     for (unsigned c = 0; c < rows->column_count; c++) {
-      size_t width = text_width(cut_cell(&rest));
-      if (width > widths[c]) widths[c] = width;
+      size_t cell = text_width(cut_cell(&rest));
+      if (cell > plan->widths[c]) plan->widths[c] = cell;
     }
+  while (plan_width(rows, plan) > width && width) {
+    if (plan->gap > 1)
+      plan->gap = 1;
+    else if (!drop_column(rows, fit, plan))
+      break;
+  }
+}
+
+static void print_cell(struct buf *out, const struct plan *plan, unsigned column, struct span text, bool right) {
+  int pad = (int)(plan->widths[column] - text_width(text));
+  bool last = column == plan->last;
+  buf_printf(out, "%*s%.*s%*s", right ? pad : 0, "", SPAN_FMT(text), right || last ? 0 : pad, "");
+  buf_printf(out, "%*s%s", last ? 0 : plan->gap, "", last ? "\n" : "");
+}
+
+void rows_print(struct rows *rows, const struct rows_fit *fit, size_t width, struct buf *out) {
+  struct plan plan;
+  ALWAYS(rows->at == 0 && !rows->json);
+  make_plan(rows, fit, width, &plan);
   for (unsigned c = 0; c < rows->column_count; c++)
-    if (rows->columns[c].title) print_cell(to, span_of(rows->columns[c].title), widths[c], rows->columns[c].right, c == visible);
-  rest = buf_span(&rows->out);
+    if (plan.shown[c]) print_cell(out, &plan, c, span_of(rows->columns[c].title), rows->columns[c].right);
+  struct span rest = buf_span(&rows->out);
   for (size_t r = 0; r < rows->row_count; r++)
     for (unsigned c = 0; c < rows->column_count; c++) {
       struct span cell = cut_cell(&rest);
-      if (rows->columns[c].title) print_cell(to, cell, widths[c], rows->columns[c].right, c == visible);
+      if (plan.shown[c]) print_cell(out, &plan, c, cell, rows->columns[c].right);
     }
+  buf_free(&rows->out);
 }
 
 void rows_finish(struct rows *rows, FILE *to, const char *if_empty) {
+  struct buf table = {NULL, 0, 0};
   ALWAYS(rows->at == 0);
   if (rows->json) {
     json_close(&rows->w, ']');
     fprintf(to, "%s\n", rows->out.data);
   } else if (rows->row_count) {
-    print_table(rows, to);
+    rows_print(rows, NULL, 0, &table);
+    fputs(table.data, to);
   } else {
     fprintf(to, "%s\n", if_empty);
   }
+  buf_free(&table);
   buf_free(&rows->out);
 }
 

@@ -157,7 +157,7 @@ int send_run(struct ctl *ctl) {
                                   .path = path.data,
                                   .headers = headers.data,
                                   .body = buf_span(&body),
-                                  .timeout_ms = 30000};
+                                  .wait = {.timeout_ms = 30000}};
     e = ctl_http(&request, &answer, &why);
   }
   if (!e) report(ctl, &answer, wamid);

@@ -55,6 +55,34 @@ static void prints_tables(void **state) {
   free(text);
 }
 
+static void columns_give_way(void **state) {
+  (void)state;
+  static const struct rows_column titles[] = {{"NAME", "name", false}, {"N", "n", true}, {"STATE", "state", false}};
+  static const struct rows_fit fit[] = {{0, 0}, {4, 1}, {0, 2}};
+  static const struct {
+    size_t width;
+    const char *text;
+  } cases[] = {
+      {0, "NAME     N  STATE\nab       7  ready\n"},
+      {17, "NAME     N  STATE\nab       7  ready\n"},
+      {15, "NAME    N STATE\nab      7 ready\n"},
+      {14, "NAME    N\nab      7\n"},
+      {8, "NAME\nab\n"},
+      {1, "NAME\nab\n"}, // the rest is for the terminal to cut
+  };
+  for (size_t i = 0; i < COUNT_OF(cases); i++) {
+    struct rows rows;
+    struct buf out = {NULL, 0, 0};
+    rows_begin(&rows, titles, COUNT_OF(titles), false);
+    rows_text(&rows, "ab");
+    rows_number(&rows, 7);
+    rows_text(&rows, "ready");
+    rows_print(&rows, fit, cases[i].width, &out);
+    assert_string_equal(out.data, cases[i].text);
+    buf_free(&out);
+  }
+}
+
 static void prints_json(void **state) {
   (void)state;
   char *text = render(true, true);
@@ -126,10 +154,8 @@ static void reads_answers(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(prints_tables),
-      cmocka_unit_test(prints_json),
-      cmocka_unit_test(prints_documents),
-      cmocka_unit_test(reads_answers),
+      cmocka_unit_test(prints_tables),    cmocka_unit_test(columns_give_way), cmocka_unit_test(prints_json),
+      cmocka_unit_test(prints_documents), cmocka_unit_test(reads_answers),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
