@@ -49,7 +49,7 @@ void ctl_help(FILE *to, const char *group, const struct ctl_verb *verb) {
   for (unsigned i = 0; i < ctl__verb_count; i++)
     if (!group || strcmp(group, ctl__verbs[i].group) == 0) help_line(to, &ctl__verbs[i]);
   fprintf(to, "\n  -c, --config FILE     wahookd's configuration file\n"
-              "  -o, --output FORM     table (for people) or json (for scripts)\n"
+              "  -o, --output FORM     table (for people) or json (for scripts); --json is short for -o json\n"
               "  -h, --help            this page; after a verb, that verb's\n"
               "  -v, --version         the version\n"
               "wahookd's options apply, as environment variables and flags, too: --server-state-dir=DIR. See wahookctl(1).\n");
@@ -174,6 +174,8 @@ static bool take_all(struct walk *w, bool *help, bool *version) {
       *help = true;
     else if (is_flag(argument, "-v", "--version"))
       *version = true;
+    else if (strcmp(argument, "--json") == 0)
+      w->ctl->json = true;
     else
       ok = argument[1] == '-' ? take_long(w, argument) : take_short(w, argument);
     if (!ok) return false;

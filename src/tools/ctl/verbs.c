@@ -58,8 +58,15 @@ static const struct ctl_flag import_flags[] = {
     {NULL, NULL, NULL},
 };
 
+static const struct ctl_flag top_flags[] = {
+    {"--interval", "SECONDS", "between two looks (default 1, at least 0.1)"},
+    {"--count", "N", "stop after so many looks"},
+    {NULL, NULL, NULL},
+};
+
 const struct ctl_verb ctl__verbs[] = {
-    {"status", NULL, "", 0, 0, NO_FLAGS, status_run, "ask the running daemon how it is; exit status 1 when it is not ready"},
+    {"status", NULL, "", 0, 0, NO_FLAGS, status_run, "show how the running daemon is; exit status 1 when it is not ready"},
+    {"top", NULL, "", 0, 0, top_flags, top_run, "show the same again and again, with rates; q quits, space pauses, s sorts"},
     {"check", NULL, "", 0, 0, NO_FLAGS, check_run, "test the configuration, as wahookd -t does"},
     {"business", "add", "ID", 1, 1, business_flags, business_add, "add a business"},
     {"business", "list", "", 0, 0, NO_FLAGS, business_list, "list all businesses"},

@@ -70,6 +70,10 @@ static void finds_verbs_and_flags(void **state) {
   assert_true(parse(&ctl, "ctl queue -ojson retry --all-dead"));
   assert_true(ctl.json);
   done(&ctl);
+  assert_true(parse(&ctl, "ctl top --json --interval 0.2 --count=2"));
+  assert_true(ctl.json);
+  assert_string_equal(ctl_flag(&ctl, "--interval"), "0.2");
+  done(&ctl);
 }
 
 static void refuses_what_is_no_command(void **state) {
