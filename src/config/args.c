@@ -63,7 +63,7 @@ static bool take_next(struct reader *r, const char *dashes, struct span name, st
     *value = span_of(r->argv[r->next++]);
     return true;
   }
-  config__error(r->errors, NULL, NULL, "flag %s%.*s: needs a value", dashes, SPAN_FMT(name));
+  config__error(r->errors, NULL, NULL, "flag %s%.*s: needs a value (write it behind the flag)", dashes, SPAN_FMT(name));
   return false;
 }
 

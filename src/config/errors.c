@@ -2,27 +2,54 @@
 // tools.
 #include "config/options.h"
 
-static void add_line(struct buf *to, const char *where, const char *option, const char *fmt, va_list ap) {
-  if (where) buf_printf(to, "%s: ", where);
-  if (option) buf_printf(to, "%s: ", option);
-  buf_vprintf(to, fmt, ap);
+// A file that is none of ours (a program, an archive) would have an error in each line.
+enum { LINES_MAX = 100 };
+
+// What is quoted may be anything: a line of it must not look like one of ours, nor steer a terminal.
+static void add_clean(struct buf *to, struct span text) {
+  bool utf8 = span_utf8(text);
+  for (size_t i = 0; i < text.len; i++) {
+    unsigned char c = (unsigned char)text.ptr[i];
+    if (c < 0x20 || c == 0x7F || (c >= 0x80 && !utf8))
+      buf_printf(to, "\\x%02x", c);
+    else
+      buf_add_byte(to, (char)c);
+  }
+}
+
+static void add_line(struct buf *to, unsigned number, const char *where, const char *option, const char *fmt, va_list ap) {
+  if (number == LINES_MAX) buf_add_text(to, "more of them are not shown; correct these first\n");
+  if (number >= LINES_MAX) return;
+  struct buf line = {NULL, 0, 0};
+  if (where) buf_printf(&line, "%s: ", where);
+  if (option) buf_printf(&line, "%s: ", option);
+  buf_vprintf(&line, fmt, ap);
+  add_clean(to, buf_span(&line));
   buf_add_byte(to, '\n');
+  buf_free(&line);
 }
 
 void config__error(struct config_errors *errors, const char *where, const char *option, const char *fmt, ...) {
   va_list ap;
   va_start(ap, fmt);
-  add_line(&errors->text, where, option, fmt, ap);
+  add_line(&errors->text, errors->count++, where, option, fmt, ap);
   va_end(ap);
-  errors->count++;
 }
 
 void config__warning(struct config_errors *errors, const char *where, const char *option, const char *fmt, ...) {
   va_list ap;
   va_start(ap, fmt);
-  add_line(&errors->warnings, where, option, fmt, ap);
+  add_line(&errors->warnings, errors->warning_count++, where, option, fmt, ap);
   va_end(ap);
-  errors->warning_count++;
+}
+
+struct span config__clip(struct span text) {
+  enum { SHOWN_MAX = 160 };
+  if (text.len <= SHOWN_MAX) return text;
+  text.len = SHOWN_MAX;
+  while (text.len && ((unsigned char)text.ptr[text.len] & 0xC0) == 0x80)
+    text.len--; // not through the middle of a character
+  return text;
 }
 
 void config_errors_free(struct config_errors *errors) {

@@ -27,13 +27,8 @@ static void unknown_key(struct load *load, const struct config__item *item, cons
   const char *best = config__suggest_best(&near);
   for (enum config_option_id id = 0; !best && id < OPT_COUNT; id++)
     if (span_eq(item->key, span_of(config__options[id].key))) best = config__dotted(id, name); // the right key in the wrong section
-  config__error(load->setting.errors, where, NULL, "unknown option %.*s.%.*s (%s%s%s)", SPAN_FMT(item->section), SPAN_FMT(item->key),
-                best ? "did you mean " : "wahookd.conf(5) lists all options", best ? best : "", best ? "?" : "");
-}
-
-// A text without quotes would end at a blank or '#': only words and numbers may stand bare.
-static bool may_be_bare(enum option_type type) {
-  return !config__is_list(type) && type != OPTION_TEXT && type != OPTION_SECRET;
+  config__error(load->setting.errors, where, NULL, "unknown option %.*s." CONFIG__SHOWN " (%s%s%s)", SPAN_FMT(item->section),
+                CONFIG__SHOW(item->key), best ? "did you mean " : "wahookd.conf(5) lists all options", best ? best : "", best ? "?" : "");
 }
 
 static void note_literal_secret(struct load *load, enum config_option_id id) {
@@ -44,29 +39,44 @@ static void note_literal_secret(struct load *load, enum config_option_id id) {
 
 static void on_item(void *ctx, const struct config__item *item) {
   struct load *load = ctx;
-  struct config_errors *errors = load->setting.errors;
   enum config_option_id id;
   char name[CONFIG__NAME_MAX];
-  struct why where;
-  why_set(&where, "%s:%u", load->file, item->line);
+  struct buf where = {NULL, 0, 0};
+  buf_printf(&where, "%s:%u", load->file, item->line);
+  struct config__input in = {.source = CONFIG_FROM_FILE,
+                             .where = where.data,
+                             .values = item->values,
+                             .count = item->count,
+                             .file = load->file,
+                             .lines = item->lines,
+                             .array = item->array,
+                             .bare = item->bare};
   if (!config__find_key(item->section, item->key, &id)) {
-    unknown_key(load, item, where.text);
-    return;
+    unknown_key(load, item, where.data);
+  } else if (load->setting.config->origins[id].source == CONFIG_FROM_FILE) {
+    config__error(load->setting.errors, where.data, config__dotted(id, name), "is set twice (also at %s; remove one)",
+                  load->setting.config->origins[id].where);
+  } else if (item->broken) {
+    config__set_broken(&load->setting, id, &in);
+  } else {
+    config__set(&load->setting, id, &in);
+    note_literal_secret(load, id);
   }
-  const struct config_origin *origin = &load->setting.config->origins[id];
-  if (origin->source == CONFIG_FROM_FILE) {
-    config__error(errors, where.text, config__dotted(id, name), "is set twice (also at %s)", origin->where);
-    return;
-  }
-  if (item->bare && !may_be_bare(config__options[id].type)) {
-    config__error(errors, where.text, config__dotted(id, name), "a text needs quotes (write %s = \"...\")", config__options[id].key);
+  buf_free(&where);
+}
+
+// Nothing is known of what stands in it, so that nothing is missed that the other sources do not have.
+static void give_up_file(struct load *load) {
+  for (enum config_option_id id = 0; id < OPT_COUNT; id++)
     load->setting.config->origins[id].failed = true;
-    return;
-  }
-  config__set(&load->setting, id,
-              &(struct config__input){
-                  .source = CONFIG_FROM_FILE, .where = where.text, .values = item->values, .count = item->count, .array = item->array});
-  note_literal_secret(load, id);
+}
+
+static void parse_file(struct load *load, const char *path, struct span text) {
+  load->file = path;
+  free(load->setting.config->file);
+  load->setting.config->file = *path == '/' ? xstrdup(path) : realpath(path, NULL);
+  if (!load->setting.config->file) load->setting.config->file = xstrdup(path);
+  if (!config__parse(text, path, load->arena, load->setting.errors, on_item, load)) give_up_file(load);
 }
 
 static void read_file(struct load *load, const char *asked) {
@@ -74,18 +84,14 @@ static void read_file(struct load *load, const char *asked) {
   struct buf text = {NULL, 0, 0};
   const char *path = asked ? asked : CONFIG__DEFAULT_FILE;
   struct stat st;
-  enum err e = buf_read_file(&text, path, CONFIG__FILE_MAX);
+  struct why why;
+  enum err e = config__read_file(&text, path, CONFIG__FILE_MAX, &why);
   if (e == ERR_NOT_FOUND && !asked) goto out;
-  if (e == ERR_TOO_LARGE) {
-    config__error(errors, path, NULL, "is larger than 1 MiB, so it is no configuration file");
-  } else if (e) {
-    config__error(errors, path, NULL, "cannot read it: %s", strerror(errno));
+  if (e) {
+    config__error(errors, path, NULL, "cannot read it: %s (name a file with -c that the user who starts wahookd may read)", why.text);
+    give_up_file(load);
   } else {
-    load->file = path;
-    free(load->setting.config->file);
-    load->setting.config->file = *path == '/' ? xstrdup(path) : realpath(path, NULL);
-    if (!load->setting.config->file) load->setting.config->file = xstrdup(path);
-    config__parse(buf_span(&text), path, load->arena, errors, on_item, load);
+    parse_file(load, path, buf_span(&text));
   }
   if (load->literal_secret && stat(path, &st) == 0 && (st.st_mode & (S_IROTH | S_IWOTH)))
     config__warning(errors, path, NULL, "holds secrets, and every user of this machine can read it (chmod 640 it, or use file: and env:)");

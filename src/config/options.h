@@ -76,6 +76,11 @@ void config__suggest_offer(struct config__suggestion *s, const char *candidate);
 const char *config__suggest_best(const struct config__suggestion *s); // NULL when nothing is near
 
 // ---- errors.c
+// A value in a message, shortened so that the advice behind it is never cut off:
+// why_set(why, "\"" CONFIG__SHOWN "\" is wrong (do this)", CONFIG__SHOW(text)).
+struct span config__clip(struct span text);
+#define CONFIG__SHOWN      "%.*s%s"
+#define CONFIG__SHOW(text) SPAN_FMT(config__clip(text)), config__clip(text).len < (text).len ? "..." : ""
 // One line "where: option: text"; `where` and `option` may be NULL.
 void config__error(struct config_errors *errors, const char *where, const char *option, const char *fmt, ...) PRINTF_LIKE(4, 5);
 void config__warning(struct config_errors *errors, const char *where, const char *option, const char *fmt, ...) PRINTF_LIKE(4, 5);
@@ -91,11 +96,14 @@ void config__format_rate(const struct config_rate *rate, struct buf *out);
 struct config__item {
   struct span section, key;
   const struct span *values;
+  const unsigned *lines; // of the values
   size_t count;
   bool array, bare; // [..]; written without quotes
+  bool broken;      // its value makes no sense, and that has been told
   unsigned line;
 };
-void config__parse(struct span text, const char *file, struct arena *arena, struct config_errors *errors,
+// False when the file is no text at all: then nothing is known of what it should have set.
+bool config__parse(struct span text, const char *file, struct arena *arena, struct config_errors *errors,
                    void (*on_item)(void *ctx, const struct config__item *item), void *ctx);
 // ["a", "b"] as it stands in an environment variable; false when it is malformed.
 bool config__parse_array(struct span text, struct arena *arena, const struct span **values, size_t *count);
@@ -111,24 +119,57 @@ struct config__input {
   const char *where;
   const struct span *values;
   size_t count;
-  bool array;        // the values are a list's items as they are
-  bool split;        // a single value may be a comma-separated list, of secrets too
-  const char *alias; // the environment variable that holds a secret itself: its reference; NULL for none
+  const char *file;      // a file's list: each value has a line of its own
+  const unsigned *lines; //
+  bool array;            // the values are a list's items as they are
+  bool bare;             // written without quotes
+  bool split;            // a single value may be a comma-separated list, of secrets too
+  const char *alias;     // the environment variable that holds a secret itself: its reference; NULL for none
 };
-// Sets one option, replacing a value of a lower source; a list's second flag is added to the first.
+// Sets one option, replacing a value of a lower source; a list's second flag is added to the first. All that is wrong becomes errors.
 void config__set(struct config__setting *setting, enum config_option_id id, const struct config__input *input);
+// Notes that a source had a value that could not be read, and has been told: nothing more is said about this option.
+void config__set_broken(struct config__setting *setting, enum config_option_id id, const struct config__input *input);
 struct config *config__new(void); // defaults
 void config__list_add(struct config_list *list, char *item);
 void config__list_free(struct config_list *list);
-const char *config__getenv(char *const *environ, struct span name);
 
 // ---- secret.c
+const char *config__getenv(char *const *environ, struct span name);
+// A whole file of at most `max` bytes, added to *out; *why gets the reason alone. Pipes and the like are refused.
+enum err config__read_file(struct buf *out, const char *path, size_t max, struct why *why) MUST_CHECK;
 // Resolves "file:PATH" and "env:NAME". *out is the caller's (wiped by config_free); *reference is true for both forms.
 enum err config__secret(struct config__setting *setting, struct span text, char **out, bool *reference, struct why *why) MUST_CHECK;
 
-// ---- check.c, check_daemon.c
+// ---- check.c
 // Checks and completes (relative paths) one value that was just set.
 enum err config__check_value(struct config *config, enum config_option_id id, struct why *why) MUST_CHECK;
+// The same for one item that is about to join a list.
+enum err config__check_item(const struct config_list *list, enum config_option_id id, char **item, struct why *why) MUST_CHECK;
+// Replaces "<prefix>relative" by "<prefix>/current/directory/relative".
+void config__complete_path(char **text, size_t prefix_len);
+
+// ---- address.c
+// HOST:PORT, [IPv6]:PORT, :PORT or unix:PATH; a relative unix path is completed.
+enum err config__check_address(char **item, bool only_loopback, struct why *why) MUST_CHECK;
+enum err config__check_network(const char *item, struct why *why) MUST_CHECK;
+// Whether not both of two good addresses can be listened on: the same one, or one of them covers the other.
+bool config__addresses_clash(const char *a, const char *b);
+// Looks the name in a good address up, where it has one.
+enum err config__resolve(const char *address, struct why *why) MUST_CHECK;
+
+// ---- places.c: what can be told about files without opening them
+// A directory that is there and may be written, or that could be made.
+enum err config__check_directory_place(const char *path, struct why *why) MUST_CHECK;
+// A file that may be written, or made in a directory that is there, or is `made_later`, which comes into being before it is opened.
+enum err config__check_file_place(const char *path, const char *made_later, struct why *why) MUST_CHECK;
+// Likewise where a unix socket shall be.
+enum err config__check_socket_place(const char *path, const char *made_later, struct why *why) MUST_CHECK;
+// User and group of the children: whether they exist, whether this process may become them, and whether they may write to a file or into a
+// directory.
+enum err config__check_user(const char *user, struct why *why) MUST_CHECK;
+enum err config__check_group(const char *group, struct why *why) MUST_CHECK;
+enum err config__check_users_place(const char *user, const char *group, const char *path, struct why *why) MUST_CHECK;
 
 // ---- args.c
 struct config__argument {

@@ -41,7 +41,7 @@ static enum err out_of_bounds(const struct option *o, struct span text, struct w
   struct buf low = {NULL, 0, 0}, high = {NULL, 0, 0};
   show_bound(o->type, o->min, &low);
   show_bound(o->type, o->max, &high);
-  why_set(why, "%.*s is outside the allowed range (write a value from %s to %s)", SPAN_FMT(text), low.data, high.data);
+  why_set(why, CONFIG__SHOWN " is outside the allowed range (write a value from %s to %s)", CONFIG__SHOW(text), low.data, high.data);
   buf_free(&low);
   buf_free(&high);
   return ERR_RANGE;
@@ -56,11 +56,12 @@ static enum err read_number(const struct option *o, struct span text, int64_t *o
   if (!e)
     *out = value;
   else if (o->type == OPTION_INT)
-    why_set(why, "\"%.*s\" is not a number (write a whole number without a unit)", SPAN_FMT(text));
+    why_set(why, "\"" CONFIG__SHOWN "\" is not a number (write a whole number without a unit)", CONFIG__SHOW(text));
   else if (o->type == OPTION_DURATION)
-    why_set(why, "\"%.*s\" is not a duration (write \"500ms\", \"30s\", \"5m\", \"2h\", \"7d\", or plain seconds)", SPAN_FMT(text));
+    why_set(why, "\"" CONFIG__SHOWN "\" is not a duration (write \"500ms\", \"30s\", \"5m\", \"2h\", \"7d\", or plain seconds)",
+            CONFIG__SHOW(text));
   else
-    why_set(why, "\"%.*s\" is not a size (write \"16KiB\", \"3MiB\", \"1GiB\", or plain bytes)", SPAN_FMT(text));
+    why_set(why, "\"" CONFIG__SHOWN "\" is not a size (write \"16KiB\", \"3MiB\", \"1GiB\", or plain bytes)", CONFIG__SHOW(text));
   return e;
 }
 
@@ -77,8 +78,8 @@ static enum err read_choice(enum config_option_id id, struct span text, char **f
     config__suggest_offer(&near, word);
   }
   const char *best = config__suggest_best(&near);
-  why_set(why, "\"%.*s\" is not one of %.*s%s%s%s", SPAN_FMT(text), SPAN_FMT(config__choices(id)), best ? " (did you mean \"" : "",
-          best ? best : "", best ? "\"?)" : "");
+  why_set(why, "\"" CONFIG__SHOWN "\" is not one of %.*s (%s%s%s)", CONFIG__SHOW(text), SPAN_FMT(config__choices(id)),
+          best ? "did you mean \"" : "write one of them", best ? best : "", best ? "\"?" : "");
   return ERR_FORMAT;
 }
 
@@ -87,21 +88,37 @@ static enum err check_text(enum config_option_id id, struct span text, struct wh
   for (size_t i = 0; i < text.len; i++) {
     unsigned char c = (unsigned char)text.ptr[i];
     if ((c >= 0x20 && c != 0x7F) || (id == OPT_responder_system_prompt && (c == '\n' || c == '\t' || c == '\r'))) continue;
-    why_set(why, "contains a control character (byte %zu); remove it", i + 1);
+    why_set(why, "contains a control character at byte %zu (remove it)", i + 1);
     return ERR_FORMAT;
   }
   if (config__is_secret(config__options[id].type) || span_utf8(text)) return ERR_OK; // a secret's bytes are nobody's business
-  why_set(why, "is not a text in UTF-8");
+  why_set(why, "is not a text in UTF-8 (write it in UTF-8)");
   return ERR_FORMAT;
 }
 
-static enum err read_secret(struct config__setting *setting, enum config_option_id id, struct span text, const char *alias, char **out,
-                            struct why *why) {
+// Blanks at an end are copied along more often than meant; a secret of blanks only is none.
+static enum err check_blanks(struct config__setting *setting, enum config_option_id id, const struct config__input *in, struct span secret,
+                             struct why *why) {
+  char name[CONFIG__NAME_MAX];
+  size_t len = span_trim(secret).len;
+  if (len == secret.len) return ERR_OK;
+  if (!len) {
+    why_set(why, "consists of blanks only (write the secret, or leave the option out)");
+    return ERR_FORMAT;
+  }
+  config__warning(setting->errors, in->where, config__dotted(id, name),
+                  "begins or ends with a blank, which counts (remove it if not meant)");
+  return ERR_OK;
+}
+
+static enum err read_secret(struct config__setting *setting, enum config_option_id id, const struct config__input *in, struct span text,
+                            const char *alias, char **out, struct why *why) {
   struct config_origin *origin = &setting->config->origins[id];
   bool reference = false;
   char *secret = NULL;
   enum err e = config__secret(setting, text, &secret, &reference, why);
   if (!e) e = check_text(id, span_of(secret), why);
+  if (!e) e = check_blanks(setting, id, in, span_of(secret), why);
   if (e) {
     wipe_text(secret);
     return e;
@@ -117,6 +134,14 @@ static enum err read_secret(struct config__setting *setting, enum config_option_
   return ERR_OK;
 }
 
+static void explain_rate(struct span text, enum err e, struct why *why) {
+  if (e == ERR_RANGE)
+    why_set(why, "\"" CONFIG__SHOWN "\" is outside the allowed range (write 1 to 1000000000 in a period of at most 31 days, or \"off\")",
+            CONFIG__SHOW(text));
+  else
+    why_set(why, "\"" CONFIG__SHOWN "\" is not a rate (write \"100/minute\", \"5 per 10 seconds\" or \"off\")", CONFIG__SHOW(text));
+}
+
 static enum err read_scalar(struct config__setting *setting, enum config_option_id id, const struct config__input *in, struct why *why) {
   const struct option *o = &config__options[id];
   void *field = config__field(setting->config, id);
@@ -129,16 +154,16 @@ static enum err read_scalar(struct config__setting *setting, enum config_option_
     replace_text(field, span_dup(text));
     return ERR_OK;
   case OPTION_SECRET:
-    if ((e = read_secret(setting, id, text, in->alias, &secret, why))) return e;
+    if ((e = read_secret(setting, id, in, text, in->alias, &secret, why))) return e;
     replace_text(field, secret);
     return ERR_OK;
   case OPTION_BOOL:
     e = config__parse_bool(text, field);
-    if (e) why_set(why, "\"%.*s\" is neither yes nor no", SPAN_FMT(text));
+    if (e) why_set(why, "\"" CONFIG__SHOWN "\" is neither yes nor no (write yes or no)", CONFIG__SHOW(text));
     return e;
   case OPTION_RATE:
     e = config_parse_rate(text, field);
-    if (e) why_set(why, "\"%.*s\" is not a rate (write \"100/minute\", \"5 per 10 seconds\" or \"off\")", SPAN_FMT(text));
+    if (e) explain_rate(text, e, why);
     return e;
   case OPTION_ENUM: return read_choice(id, text, field, why);
   case OPTION_INT:
@@ -150,40 +175,59 @@ static enum err read_scalar(struct config__setting *setting, enum config_option_
   die("option type %d", (int)o->type);
 }
 
-static enum err add_item(struct config__setting *setting, enum config_option_id id, struct span text, const char *alias,
-                         struct config_list *list, struct why *why) {
-  char *item = NULL;
-  enum err e;
+// ---------------------------------------------------------------- lists: each item has its own errors
+
+static void refuse(struct config__setting *setting, enum config_option_id id, const char *where, const struct why *why) {
+  char name[CONFIG__NAME_MAX];
+  setting->config->origins[id].failed = true;
+  config__error(setting->errors, where, config__dotted(id, name), "%s", why->text);
+}
+
+static enum err make_item(struct config__setting *setting, enum config_option_id id, const struct config__input *in, struct span text,
+                          const char *alias, char **item, struct why *why) {
   if (!text.len) {
     why_set(why, "an item of the list is empty (remove it)");
     return ERR_FORMAT;
   }
-  if (config__options[id].type == OPTION_SECRETS)
-    e = read_secret(setting, id, text, alias, &item, why);
-  else if (!(e = check_text(id, text, why)))
-    item = span_dup(text);
-  if (!e) config__list_add(list, item);
+  if (config__options[id].type == OPTION_SECRETS) return read_secret(setting, id, in, text, alias, item, why);
+  enum err e = check_text(id, text, why);
+  if (e) return e;
+  *item = span_dup(text);
+  e = config__check_item(config__field(setting->config, id), id, item, why);
+  if (e) {
+    free(*item);
+    *item = NULL;
+  }
   return e;
 }
 
+// `n`: which of the source's values it comes from.
+static void add_item(struct config__setting *setting, enum config_option_id id, const struct config__input *in, size_t n, struct span text,
+                     const char *alias) {
+  struct why why;
+  char *item = NULL;
+  if (!make_item(setting, id, in, text, alias, &item, &why)) {
+    config__list_add(config__field(setting->config, id), item);
+    return;
+  }
+  struct buf where = {NULL, 0, 0};
+  if (in->lines) buf_printf(&where, "%s:%u", in->file, in->lines[n]);
+  refuse(setting, id, in->lines ? where.data : in->where, &why);
+  buf_free(&where);
+}
+
 // A text for a list is split at commas; for secrets only where the source says so, as a secret may contain one.
-static enum err read_list(struct config__setting *setting, enum config_option_id id, const struct config__input *in, struct why *why) {
-  struct config_list *list = config__field(setting->config, id);
+static void read_list(struct config__setting *setting, enum config_option_id id, const struct config__input *in) {
   bool split = !in->array && (in->split || config__options[id].type == OPTION_LIST);
   for (size_t i = 0; i < in->count; i++) {
     struct span rest = in->values[i], item;
-    if (!split || !rest.len) {
-      if (!rest.len && !in->array) continue; // key = "": the empty list
-      enum err e = add_item(setting, id, rest, in->alias, list, why);
-      if (e) return e;
-      continue;
-    }
-    while (rest.len && span_split(&rest, ',', &item)) {
-      enum err e = add_item(setting, id, span_trim(item), NULL, list, why);
-      if (e) return e;
-    }
+    if (!rest.len && !in->array) continue; // key = "": the empty list
+    if (split)
+      while (rest.len && span_split(&rest, ',', &item))
+        add_item(setting, id, in, i, span_trim(item), NULL);
+    else
+      add_item(setting, id, in, i, rest, in->alias);
   }
-  return ERR_OK;
 }
 
 // ---------------------------------------------------------------- any option
@@ -198,26 +242,37 @@ static void forget_value(struct config *config, enum config_option_id id, const 
   free(origin->where);
   origin->where = in->where ? xstrdup(in->where) : NULL;
   origin->source = in->source;
-  origin->failed = false;
+  origin->failed = adds && origin->failed;
+}
+
+// A text without quotes would end at a blank or '#': only words and numbers may stand bare.
+static bool may_be_bare(enum option_type type) {
+  return !config__is_list(type) && type != OPTION_TEXT && type != OPTION_SECRET;
 }
 
 void config__set(struct config__setting *setting, enum config_option_id id, const struct config__input *in) {
-  char name[CONFIG__NAME_MAX];
+  const struct option *o = &config__options[id];
   struct why why = {""};
-  enum err e;
+  enum err e = ERR_OK;
   forget_value(setting->config, id, in);
-  if (config__is_list(config__options[id].type)) {
-    e = read_list(setting, id, in, &why);
+  if (in->bare && !may_be_bare(o->type)) {
+    why_set(&why, "a text needs quotes (write %s = \"...\")", o->key);
+    e = ERR_FORMAT;
+  } else if (config__is_list(o->type)) {
+    read_list(setting, id, in);
   } else if (in->array || in->count != 1) {
-    why_set(&why, "takes one value, not a list");
+    why_set(&why, "takes one value, not a list (remove the brackets)");
     e = ERR_FORMAT;
   } else {
     e = read_scalar(setting, id, in, &why);
+    if (!e) e = config__check_value(setting->config, id, &why);
   }
-  if (!e) e = config__check_value(setting->config, id, &why);
-  if (!e) return;
+  if (e) refuse(setting, id, in->where, &why);
+}
+
+void config__set_broken(struct config__setting *setting, enum config_option_id id, const struct config__input *in) {
+  forget_value(setting->config, id, in);
   setting->config->origins[id].failed = true;
-  config__error(setting->errors, in->where, config__dotted(id, name), "%s", why.text);
 }
 
 static void set_default(struct config__setting *setting, enum config_option_id id) {
