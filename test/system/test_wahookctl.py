@@ -121,7 +121,7 @@ def test_check_says_all_that_is_wrong(place):
     conf.write_text("[server]\nworkers = many\n\n[webhok]\npath = 1\n[responder]\ntype = \"http\"\n")
     done = ctl(place, "-c", str(conf), "check", check=False)
     assert done.returncode == 78
-    for part in (f"{conf}:2: server.workers", "did you mean [webhook]?", f"{conf}: responder.url", "webhook.app_secrets: none"):
+    for part in (f"{conf}:2: server.workers", "did you mean [webhook]?", f"{conf}:7: responder.url", "webhook.app_secrets: none"):
         assert part in done.stderr, part
     conf.write_text("[webhook]\napp_secrets = [\"x\"]\n")
     good = answer(place, "-c", str(conf), "check")

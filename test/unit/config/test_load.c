@@ -1,4 +1,4 @@
-// Where values come from and which one wins; what a daemon must have; warnings.
+// Where values come from and which one wins; warnings.
 #include "fixture.h"
 
 #include <stdio.h>
@@ -174,41 +174,6 @@ static void completes_relative_paths(void **state) {
   fixture_free(&f);
 }
 
-static void asks_a_daemon_for_more(void **state) {
-  (void)state;
-  static const struct {
-    const char *file, *says; // NULL: fine
-  } cases[] = {
-      {"[webhook]\napp_secrets = [\"s\"]\n", NULL},
-      {"[webhook]\nallow_unsigned = true\n", NULL},
-      {"", "webhook.app_secrets: none is set"},
-      {"[webhook]\napp_secrets = [\"s\"]\n[responder]\ntype = \"http\"\n", "responder.url: the http responder needs a URL"},
-      {"[webhook]\napp_secrets = [\"s\"]\n[responder]\ntype = \"openai\"\n", "responder.url: the openai responder needs a base URL"},
-      {"[webhook]\napp_secrets = [\"s\"]\n[directory]\ndefault_token = \"t\"\n", "default_phone_number_id: is missing"},
-      {"[webhook]\napp_secrets = [\"s\"]\n[directory]\ndefault_phone_number_id = \"1\"\n", "default_token: is missing"},
-      {"[webhook]\napp_secrets = [\"s\"]\n[server]\nproxy_protocol = true\n", "server.proxy_protocol: is on, but no proxy is trusted"},
-      {"[webhook]\napp_secrets = [\"s\"]\n[server]\nbind = []\n", "server.bind: no address"},
-      {"[webhook]\napp_secrets = [\"s\"]\n[server]\nuser = \"no-such-user\"\n", ":4: server.user: no such user"},
-  };
-  for (size_t i = 0; i < COUNT_OF(cases); i++) {
-    struct fixture f;
-    assert_int_equal(fixture_load(&f, cases[i].file, NULL, NULL), ERR_OK);
-    enum err e = config_check_daemon(f.config, &f.errors);
-    assert_int_equal(e, cases[i].says ? ERR_CONFIG : ERR_OK);
-    if (cases[i].says && !strstr(f.errors.text.data, cases[i].says)) fail_msg("%s: \"%s\"", cases[i].file, f.errors.text.data);
-    fixture_free(&f);
-  }
-}
-
-static void stays_silent_about_what_was_refused(void **state) {
-  (void)state;
-  struct fixture f;
-  assert_int_equal(fixture_load(&f, "[webhook]\napp_secrets = [\"file:/nonexistent\"]\n", NULL, NULL), ERR_CONFIG);
-  assert_int_equal(config_check_daemon(NULL, &f.errors), ERR_CONFIG);
-  assert_int_equal(f.errors.count, 1);
-  fixture_free(&f);
-}
-
 static void knows_its_variables(void **state) {
   (void)state;
   assert_true(config_reads_variable(SPAN("WAHOOK_CRYPTO_ENCRYPTION_KEY")));
@@ -224,16 +189,10 @@ static void knows_its_variables(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(starts_from_defaults),
-      cmocka_unit_test(reads_every_form_of_value),
-      cmocka_unit_test(lets_higher_sources_win),
-      cmocka_unit_test(takes_commands),
-      cmocka_unit_test(takes_a_gunicorn_command_line),
-      cmocka_unit_test(reads_secrets_from_elsewhere),
-      cmocka_unit_test(completes_relative_paths),
-      cmocka_unit_test(asks_a_daemon_for_more),
-      cmocka_unit_test(stays_silent_about_what_was_refused),
-      cmocka_unit_test(knows_its_variables),
+      cmocka_unit_test(starts_from_defaults),          cmocka_unit_test(reads_every_form_of_value),
+      cmocka_unit_test(lets_higher_sources_win),       cmocka_unit_test(takes_commands),
+      cmocka_unit_test(takes_a_gunicorn_command_line), cmocka_unit_test(reads_secrets_from_elsewhere),
+      cmocka_unit_test(completes_relative_paths),      cmocka_unit_test(knows_its_variables),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
