@@ -41,7 +41,7 @@ PKG_LIBS   := $(shell pkg-config --libs $(PKG) 2>/dev/null)
 
 BINARIES := $(BUILD)/wahookd $(BUILD)/wahookctl $(BUILD)/wahook-sandbox
 
-.PHONY: all load help run test unit system fuzz fuzz-long lint format asan ubsan tsan install clean deps deps-test
+.PHONY: all load help run test unit system endurance fuzz fuzz-long lint format asan ubsan tsan install clean deps deps-test
 .DEFAULT_GOAL := all
 all: $(BINARIES)
 
@@ -50,6 +50,7 @@ help:
 	  'make test     install what is missing, build, run every test' \
 	  'make          build build/wahookd, build/wahookctl, build/wahook-sandbox' \
 	  'make unit F=http       unit tests (of one folder)' 'make system K=webhook  system tests (that match)' \
+	  'make endurance  what an operator does to a running daemon, under load and at full length (30 minutes)' \
 	  'make load     build build/wahook-load, the load generator of tests and benches' \
 	  'make fuzz     replay the fuzz corpus    make fuzz-long T=600   fuzz every target for T seconds' \
 	  'make lint     house rules, formatting, man pages   make format' \
@@ -148,6 +149,11 @@ $(eval $(call tool_unit_rule,load,$(TOOL_LOAD),bench/load))
 
 unit: $(UNIT_BIN)
 	@test/run-unit $(UNIT_BIN)
+
+# Reloads, upgrades, scaling, kills, overload at full length, with the figures that were counted.
+endurance: all load
+	WAHOOK_ENDURANCE=full WAHOOK_BUILD=$(abspath $(BUILD)) PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m pytest -q -s -p no:cacheprovider \
+	  test/system/test_endurance.py $(if $(K),-k '$(K)')
 
 system: all load
 	WAHOOK_BUILD=$(abspath $(BUILD)) PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m pytest -q -p no:cacheprovider test/system $(if $(K),-k '$(K)')

@@ -5,19 +5,16 @@
 
 import json
 import os
-import pathlib
 import random
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "system"))
-from conftest import APP_SECRET, BUILD, PATIENCE, business, directory, wait_for, world  # noqa: E402, F401
-from processes import alive, command, gone, offspring, whole  # noqa: E402
+from conftest import APP_SECRET, BUILD, PATIENCE, business, wait_for
+from processes import alive, command, gone, offspring, whole
 
 FULL = os.environ.get("WAHOOK_ENDURANCE") == "full"
 RATE, NEW_RATE, CONNECTIONS = (5000, 500, 64) if FULL else (500, 50, 16)
@@ -119,7 +116,7 @@ def nothing_lost(daemon, load):
 
 
 @pytest.fixture
-def daemon(world):  # noqa: F811
+def daemon(world):
     d = whole(world, port=world.port, server_graceful_timeout="10s", dispatch_concurrency="64")
     d.add_businesses(business(n) for n in range(10))
     yield d
@@ -163,7 +160,7 @@ def test_workers_more_and_fewer(daemon):
     say(f"{rounds} x workers 2 to 8 to 1 to 8 to 2", requests=load.report["ok"], failed=load.failed, p99_ms=load.p99_ms)
 
 
-def test_recycling(world):  # noqa: F811
+def test_recycling(world):
     count = 20 if FULL else 4
     d = whole(world, port=world.port, server_max_requests=str(RATE), server_max_requests_jitter=str(RATE // 5))
     d.add_businesses(business(n) for n in range(10))
@@ -199,10 +196,10 @@ def test_a_worker_killed_again_and_again(daemon):
     assert load.failed <= kills * CONNECTIONS / 2, load.report
 
 
-def test_a_stopped_worker_is_replaced_while_the_others_serve(world):  # noqa: F811
+def test_a_stopped_worker_is_replaced_while_the_others_serve(world):
     d = whole(world, port=world.port, server_timeout="3s")
     d.add_businesses(business(n) for n in range(10))
-    with Load(d, "--timeout", "20", connections=0 or 1, rate=1) as load:
+    with Load(d, "--timeout", "20", connections=1, rate=1) as load:
         victim = random.choice(workers(d))["pid"]
         os.kill(victim, signal.SIGSTOP)
         d.wait_log(f"(pid {victim}) hangs", 20)
@@ -217,12 +214,6 @@ def test_a_stopped_worker_is_replaced_while_the_others_serve(world):  # noqa: F8
     nothing_lost(d, load)
 
 
-def test_bad_configurations_under_load(world):  # noqa: F811
-    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "system"))
-    bad_configs = pytest.importorskip("bad_configs")
-    del bad_configs
-
-
 def peak_of(daemon, connections, seconds):
     with Load(daemon, connections=connections, rate=0, new_rate=0, seconds=seconds) as load:
         load.process.wait(seconds + 60)
@@ -233,7 +224,7 @@ def rss_of(daemon):
     return sum(p["rss_bytes"] for p in workers(daemon)) / 1048576
 
 
-def test_ten_times_the_load(world):  # noqa: F811
+def test_ten_times_the_load(world):
     """Closed-loop clients, ten times as many as give the peak; then five seconds later an ordinary one looks."""
     seconds = 20 if FULL else 3
     d = whole(world, port=world.port, server_workers="1")
