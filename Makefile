@@ -41,7 +41,7 @@ PKG_LIBS   := $(shell pkg-config --libs $(PKG) 2>/dev/null)
 
 BINARIES := $(BUILD)/wahookd $(BUILD)/wahookctl $(BUILD)/wahook-sandbox
 
-.PHONY: all load help run test unit system endurance fuzz fuzz-long lint format asan ubsan tsan install clean deps deps-test
+.PHONY: all load help run test unit system endurance test-programs fuzz fuzz-long lint format asan ubsan tsan install clean deps deps-test
 .DEFAULT_GOAL := all
 all: $(BINARIES)
 
@@ -91,6 +91,7 @@ $(BUILD)/lib/lib$(1).a: $(call objects,$(1)) $(BUILD)/lib/lib$(1).list
 endef
 $(foreach f,$(FOLDERS),$(eval $(call folder_rule,$(f))))
 
+comma    := ,
 ALL_LIBS := $(call libs_of,$(FOLDERS))
 link = $(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(1) -Wl,--start-group $(2) -Wl,--end-group $(LLHTTP_LIB) $(PKG_LIBS) -lm -ldl
 
@@ -150,12 +151,22 @@ $(eval $(call tool_unit_rule,load,$(TOOL_LOAD),bench/load))
 unit: $(UNIT_BIN)
 	@test/run-unit $(UNIT_BIN)
 
+# The daemon from the same objects behind a wall clock that a test moves. It must come before libc, but behind a sanitizer's library.
+$(BUILD)/test/libwallclock.so: test/clock/wallclock.c Makefile
+	@mkdir -p $(@D)
+	@echo "  LINK  $@"
+	$(Q)$(CC) -D_GNU_SOURCE -std=c11 -O2 -g $(WARN) $(if $(WERROR),-Werror) -fPIC -shared -Wl,-soname,$(@F) -o $@ $<
+$(BUILD)/test/wahookd-shifted: $(BUILD)/test/libwallclock.so $(BUILD)/obj/main.o $(ALL_LIBS) $(LLHTTP_LIB)
+	@echo "  LINK  $@"
+	$(call link,-Wl$(comma)--no-as-needed$(comma)-rpath$(comma)'$$ORIGIN' $(BUILD)/test/libwallclock.so $(BUILD)/obj/main.o,$(ALL_LIBS))
+test-programs: $(BUILD)/test/wahookd-shifted
+
 # Reloads, upgrades, scaling, kills, overload at full length, with the figures that were counted.
 endurance: all load
 	WAHOOK_ENDURANCE=full WAHOOK_BUILD=$(abspath $(BUILD)) PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m pytest -q -s -p no:cacheprovider \
 	  test/system/test_endurance.py $(if $(K),-k '$(K)')
 
-system: all load
+system: all load test-programs
 	WAHOOK_BUILD=$(abspath $(BUILD)) PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m pytest -q -p no:cacheprovider test/system $(if $(K),-k '$(K)')
 
 # ---------------------------------------------------------------- fuzzing: one target per file, corpus beside it
