@@ -17,7 +17,7 @@
 
 #include "intake/reader_file.h"
 
-enum { READER_MAGIC = 0x52454144, LEFTOVER_AGE_S = 60, BATCH_BYTES = 4 << 20, BATCH_EVENTS_MAX = FILE_QUEUE_EVENTS };
+enum { READER_MAGIC = 0x52454144, BATCH_BYTES = 4 << 20, BATCH_EVENTS_MAX = FILE_QUEUE_EVENTS };
 
 struct intake_reader {
   uint32_t magic;
@@ -82,10 +82,8 @@ static uint64_t known_offset(const struct intake_reader *reader, const char *nam
   return 0;
 }
 
-// A file that never got its name: its writer died while it made it. A young one may be about to be locked.
+// A file that never got its name: its writer died while it made it. One that is about to be locked may be taken for it: its writer notices.
 static void remove_leftover(int directory_fd, const char *name) {
-  struct stat st;
-  if (fstatat(directory_fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0 || clock_wall_us() / 1000000 - st.st_mtime < LEFTOVER_AGE_S) return;
   int fd = openat(directory_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
   if (fd < 0) return;
   if (flock(fd, LOCK_SH | LOCK_NB) == 0) unlinkat(directory_fd, name, 0);

@@ -48,9 +48,12 @@ static enum err flush_directory(const char *directory) {
   return e;
 }
 
-// Locks, preallocates and names a file that was opened under its temporary name.
+// Locks, preallocates and names a file that was opened under its temporary name. ERR_AGAIN: a reader took it for a dead writer's.
 static enum err segment_settle(int fd, const char *temporary, const char *path, const char *directory, uint64_t bytes, bool sync) {
-  if (flock(fd, LOCK_EX | LOCK_NB) != 0) return segment_error(errno);
+  struct stat st;
+  // A reader that found it before it was locked holds it for a moment, and has removed it then.
+  if (flock(fd, LOCK_EX) != 0 || fstat(fd, &st) != 0) return segment_error(errno);
+  if (st.st_nlink == 0) return ERR_AGAIN;
   // File systems without preallocation take the zeroes that are written ahead.
   if (fallocate(fd, 0, 0, (off_t)bytes) != 0 && errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL) return segment_error(errno);
   if (sync && fsync(fd) != 0) return segment_error(errno);
@@ -58,7 +61,7 @@ static enum err segment_settle(int fd, const char *temporary, const char *path, 
   return sync ? flush_directory(directory) : ERR_OK;
 }
 
-enum err segment_create(struct segment *out, const char *directory, const char *writer, unsigned number, uint64_t bytes, bool sync) {
+static enum err create(struct segment *out, const char *directory, const char *writer, unsigned number, uint64_t bytes, bool sync) {
   struct segment made = {.fd = -1, .size = bytes};
   char temporary[sizeof made.path + 8];
   int n = snprintf(made.path, sizeof made.path, "%s/%s-%06u.log", directory, writer, number);
@@ -80,6 +83,14 @@ enum err segment_create(struct segment *out, const char *directory, const char *
   }
   *out = made;
   return ERR_OK;
+}
+
+enum err segment_create(struct segment *out, const char *directory, const char *writer, unsigned number, uint64_t bytes, bool sync) {
+  enum err e;
+  do
+    e = create(out, directory, writer, number, bytes, sync);
+  while (e == ERR_AGAIN);
+  return e;
 }
 
 enum err segment_zero_step(struct segment *segment, bool sync, bool *more) {

@@ -75,6 +75,27 @@ static void test_two_files_in_order_of_arrival(void **state) {
   buf_free(&a), buf_free(&b), buf_free(&got);
 }
 
+// A file that is still to get its name is removed when nobody holds it, and left alone while somebody does.
+static void test_what_a_dead_writer_left_half_made(void **state) {
+  struct scratch *s = *state;
+  struct buf got = {0};
+  char path[160];
+  snprintf(path, sizeof path, "%s/%s.new", s->path, FILE_B);
+  scratch_write(s, FILE_A ".new", SPAN(""));
+  scratch_write(s, FILE_B ".new", SPAN(""));
+  int fd = open(path, O_RDWR | O_CLOEXEC);
+  assert_int_equal(flock(fd, LOCK_EX), 0);
+  struct intake_reader *reader = reader_on(s, NULL, 0);
+  drain(reader, 10, &got);
+  assert_int_equal(files_left(s), 1);
+  assert_int_equal(access(path, F_OK), 0);
+  close(fd);
+  drain(reader, 10, &got);
+  assert_int_equal(files_left(s), 0);
+  intake_reader_close(reader);
+  buf_free(&got);
+}
+
 // Other conversations do not cut a batch: file A's whole run comes at once though B's head is earlier than its second record.
 static void test_other_conversations_do_not_cut_a_batch(void **state) {
   struct scratch *s = *state;
@@ -283,6 +304,7 @@ int main(void) {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
   const struct CMUnitTest tests[] = {
       T(test_two_files_in_order_of_arrival),
+      T(test_what_a_dead_writer_left_half_made),
       T(test_other_conversations_do_not_cut_a_batch),
       T(test_checkpoint_is_continued),
       T(test_torn_tail_at_every_byte),

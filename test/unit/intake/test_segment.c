@@ -1,8 +1,10 @@
 // Disks that refuse: full, limited, removed. Nothing refused is read, nothing acknowledged is lost, and it recovers by itself.
+#include <pthread.h>
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 
+#include "intake/segment.h"
 #include "world.h"
 
 // The journal's directory vanishes under it: what is written then nobody could ever read, so it must not be acknowledged.
@@ -194,12 +196,48 @@ static void test_unwritable_directory_is_an_error(void **state) {
   stop(&w);
 }
 
+static _Atomic bool enough;
+
+static void *keep_clearing_up(void *arg) {
+  struct intake_reader *reader = arg;
+  struct intake_batch batch;
+  while (!atomic_load(&enough)) {
+    if (intake_reader_next(reader, 1, &batch) == ERR_OK && batch.finished) intake_reader_delete(reader, batch.upto.file);
+  }
+  return NULL;
+}
+
+// A reader that removes what dead writers left sees files that are not locked yet: making a segment never fails for that.
+static void test_a_reader_clears_up_meanwhile(void **state) {
+  (void)state;
+  struct scratch s;
+  struct intake_reader *reader;
+  struct why why = {0};
+  pthread_t thread;
+  scratch_make(&s);
+  assert_int_equal(intake_reader_open(&(struct intake_reader_options){.directory = s.path}, &reader, &why), ERR_OK);
+  assert_int_equal(pthread_create(&thread, NULL, keep_clearing_up, reader), 0);
+  for (unsigned i = 1; i <= 3000; i++) {
+    struct segment segment;
+    assert_int_equal(segment_create(&segment, s.path, "w0.x", i, 4096, false), ERR_OK);
+    struct stat st;
+    assert_int_equal(fstat(segment.fd, &st), 0);
+    assert_int_equal(st.st_nlink, 1);
+    segment_close(&segment);
+  }
+  atomic_store(&enough, true);
+  assert_int_equal(pthread_join(thread, NULL), 0);
+  intake_reader_close(reader);
+  scratch_remove(&s);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_removed_directory),
       cmocka_unit_test(test_full_and_recovery),
       cmocka_unit_test(test_starts_on_a_full_disk),
       cmocka_unit_test(test_full_tmpfs),
+      cmocka_unit_test(test_a_reader_clears_up_meanwhile),
       cmocka_unit_test(test_unwritable_directory_is_an_error),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
