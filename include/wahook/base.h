@@ -197,7 +197,27 @@ void json_put_raw(struct json_writer *w, const char *key, struct span json); // 
 
 int64_t clock_mono_us(void); // CLOCK_MONOTONIC
 int64_t clock_mono_ns(void);
-int64_t clock_wall_us(void); // CLOCK_REALTIME since 1970
+int64_t clock_wall_us(void); // CLOCK_REALTIME since 1970: for people, files and the outside; it may jump
+// CLOCK_BOOTTIME: what has passed since the machine's start, its sleep included. The same in all processes, and it never jumps.
+int64_t clock_boot_us(void);
+// Which start of the machine clock_boot_us counts from; 0 when the system does not tell.
+uint64_t clock_boot_id(void);
+
+// The steady clock: a time of day for all that is stored and compared later. It is one moment by three clocks, and what has passed since.
+//   - It never goes back, and runs as time passes: at most a twentieth faster or slower, whatever the wall clock does.
+//   - It follows the wall clock at that pace until both agree: a correction by an hour takes 20 hours.
+//   - Kept on disk, it goes on in a process that starts later as if it had run all the time. Over a restart of the machine only
+//     the wall clock knows how long that took; it counts as no time at all where it says less than none.
+// So a wait lasts as long as it should, and how old something is does not depend on where the wall clock stands.
+struct clock_steady {
+  uint64_t boot_id;
+  int64_t boot_us, wall_us, steady_us;
+};
+// Goes on from what was `kept`; all zero: begins with the wall clock's time.
+void clock_steady_begin(struct clock_steady *clock, const struct clock_steady *kept, uint64_t boot_id, int64_t boot_us, int64_t wall_us);
+// What it shows now; the moment moves on to now.
+int64_t clock_steady_at(struct clock_steady *clock, int64_t boot_us, int64_t wall_us);
+
 // "2026-03-01T12:34:56.789Z" (25 bytes with NUL)
 void clock_format_iso(int64_t wall_us, char out[static 25]);
 // "Sun, 01 Mar 2026 12:34:56 GMT" (RFC 9110 section 5.6.7; 30 bytes with NUL)

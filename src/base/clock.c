@@ -1,8 +1,11 @@
-// The one file that reads a clock, and times as text. Runs in every process.
+// The one file that reads a clock, the steady clock, and times as text. Runs in every process.
 #include "wahook/base.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <time.h>
+
+#define STEADY_SLEW 20 // of what has passed, a 20th at most corrects
 
 int64_t clock_mono_ns(void) {
   struct timespec t;
@@ -19,6 +22,47 @@ int64_t clock_wall_us(void) {
   clock_gettime(CLOCK_REALTIME, &t);
   return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
+
+int64_t clock_boot_us(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_BOOTTIME, &t);
+  return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+uint64_t clock_boot_id(void) {
+  // A random UUID; its first 12 digits are plenty.
+  FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
+  if (!file) return 0;
+  uint32_t high = 0, low = 0;
+  bool read = fscanf(file, "%8" SCNx32 "-%4" SCNx32, &high, &low) == 2;
+  fclose(file);
+  return read ? (uint64_t)high << 16 | low : 0;
+}
+
+// ---------------------------------------------------------------- the steady clock
+
+void clock_steady_begin(struct clock_steady *clock, const struct clock_steady *kept, uint64_t boot_id, int64_t boot_us, int64_t wall_us) {
+  struct clock_steady now = {.boot_id = boot_id, .boot_us = boot_us, .wall_us = wall_us, .steady_us = wall_us};
+  if (kept->steady_us && kept->boot_id == boot_id && boot_id && kept->boot_us <= boot_us)
+    now = *kept; // the same start of the machine: clock_steady_at adds what has passed
+  else if (kept->steady_us)
+    now.steady_us = kept->steady_us + (wall_us > kept->wall_us ? wall_us - kept->wall_us : 0);
+  *clock = now;
+}
+
+int64_t clock_steady_at(struct clock_steady *clock, int64_t boot_us, int64_t wall_us) {
+  int64_t passed = boot_us - clock->boot_us;
+  if (passed < 0) passed = 0;
+  int64_t most = passed / STEADY_SLEW, correction = wall_us - (clock->steady_us + passed);
+  if (correction > most) correction = most;
+  if (correction < -most) correction = -most;
+  clock->steady_us += passed + correction;
+  clock->boot_us += passed;
+  clock->wall_us = wall_us;
+  return clock->steady_us;
+}
+
+// ---------------------------------------------------------------- times as text
 
 // Splits into calendar fields and milliseconds, kept within the years 0 to 9999 so that the widths hold.
 static struct tm calendar(int64_t wall_us, unsigned *ms) {
