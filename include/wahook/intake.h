@@ -22,6 +22,8 @@ enum intake_kind {
 struct intake_event {
   enum intake_kind kind;
   int64_t received_us;         // wall clock
+  int64_t boot_us;             // the same moment by clock_boot_us; 0: not known, or (from the reader) before the machine's last start
+  uint16_t boot_tag;           // which start boot_us counts from: the low bits of clock_boot_id
   struct span phone_number_id; // routing key; empty for account-level events
   struct span waba_id;         // entry.id
   struct span user;            // phone number or business-scoped user id: the other half of the conversation
@@ -50,7 +52,7 @@ struct journal_options {
 // is.
 enum err journal_open(const struct journal_options *options, struct journal **out, struct why *why) MUST_CHECK;
 // Gathers events of this turn; the turn hook hands the batch to the commit thread (one fdatasync in flight while the next collects).
-// All events appended between two tickets are decided together. No allocation in a steady state.
+// All events appended between two tickets are decided together. No allocation in a steady state. boot_us and boot_tag are the journal's.
 void journal_append(struct journal *journal, const struct intake_event *event);
 uint64_t journal_ticket(struct journal *journal);            // names everything appended so far; on_commit decides it
 size_t journal_waiting_bytes(const struct journal *journal); // gathered or being written, for load shedding
@@ -79,7 +81,8 @@ enum err intake_reader_open(const struct intake_reader_options *options, struct 
 void intake_reader_close(struct intake_reader *reader);
 
 // A batch of events of one file, in the order of their append. Spans point into the batch. Empty only when `finished`.
-// Over several files batches follow the order of arrival: what arrived after another event's 200 comes after it, within a conversation.
+// Over several files batches follow the order of arrival: what arrived after another event's 200 comes after it, within a conversation,
+// wherever the wall clock stood; of what was written before the machine's last start, as the wall clock says.
 struct intake_batch {
   struct intake_event *events;
   size_t count;

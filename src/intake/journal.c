@@ -17,6 +17,7 @@ struct journal {
   struct loop_waker waker;
   struct buf filling;
   size_t filling_records;
+  uint16_t boot_tag;   // of this start of the machine
   uint64_t appended;   // ticket of the last append
   size_t handed_bytes; // with the commit thread
   bool closing, ended;
@@ -96,6 +97,7 @@ enum err journal_open(const struct journal_options *options, struct journal **ou
   struct journal *journal = xcalloc(1, sizeof *journal);
   journal->magic = JOURNAL_MAGIC;
   journal->options = *options;
+  journal->boot_tag = (uint16_t)clock_boot_id();
   // Time and chance make the name new for ever: the spool remembers positions by file name, and a worker of the same ordinal comes again.
   unsigned ordinal = atomic_load(&options->slot->ordinal);
   char writer[48];
@@ -127,8 +129,11 @@ enum err journal_open(const struct journal_options *options, struct journal **ou
 
 void journal_append(struct journal *journal, const struct intake_event *event) {
   ALWAYS(journal->magic == JOURNAL_MAGIC && !journal->closing);
-  size_t size = intake_record_size(event);
-  intake_record_encode(event, buf_reserve(&journal->filling, size));
+  struct intake_event stamped = *event;
+  stamped.boot_us = clock_boot_us();
+  stamped.boot_tag = journal->boot_tag;
+  size_t size = intake_record_size(&stamped);
+  intake_record_encode(&stamped, buf_reserve(&journal->filling, size));
   journal->filling.len += size;
   journal->filling_records++;
   journal->appended++;

@@ -1,9 +1,9 @@
 // The reader of all journal files (dispatcher): looks for files, merges them in the order of arrival, hands out batches of one file each.
 //
 // A conversation's order holds over workers: when message B arrived after A's 200, A is handed out first, whichever files they are in.
-// Every look over all files begins with reading the clock, T. What was acknowledged before T is found by that look, so a record may
-// be handed out when it arrived before the T of every other file (its frontier). Among those the earliest record goes first; a run
-// of one file goes on past earlier records of other files as long as these belong to other conversations.
+// Every look over all files begins with reading the clock (that of the machine's start, which never jumps), T. What was acknowledged before
+// T is found by that look, so a record may be handed out when it arrived before the T of every other file (its frontier). Among those the
+// earliest record goes first; a run of one file goes on past earlier records of other files as long as these belong to other conversations.
 #include "wahook/intake.h"
 
 #include <dirent.h>
@@ -23,6 +23,7 @@ struct intake_reader {
   uint32_t magic;
   char *directory;
   struct shm_slot *slot;
+  uint16_t boot_tag;                 // of this start of the machine
   struct intake_position *positions; // as the spool knew them at the start
   size_t position_count;
   struct reader_file *files;
@@ -45,6 +46,7 @@ enum err intake_reader_open(const struct intake_reader_options *options, struct 
   reader->magic = READER_MAGIC;
   reader->directory = xstrdup(options->directory);
   reader->slot = options->slot;
+  reader->boot_tag = (uint16_t)clock_boot_id();
   reader->position_count = options->position_count;
   reader->positions = xcalloc(options->position_count + 1, sizeof reader->positions[0]);
   if (options->position_count > 0) memcpy(reader->positions, options->positions, options->position_count * sizeof reader->positions[0]);
@@ -94,7 +96,7 @@ static void consider(struct intake_reader *reader, int directory_fd, const char 
   if (span_ends(span_of(name), SPAN(".log.new"))) remove_leftover(directory_fd, name);
   struct reader_file *file = find_file(reader, name);
   if (file == NULL) {
-    file = reader_file_new(name, known_offset(reader, name));
+    file = reader_file_new(name, known_offset(reader, name), reader->boot_tag);
     if (file == NULL) return;
     file->next = reader->files;
     reader->files = file;
@@ -126,7 +128,7 @@ static const struct reader_file *predecessor(const struct intake_reader *reader,
 }
 
 static void look_everywhere(struct intake_reader *reader) {
-  int64_t now = clock_wall_us(); // before anything is read: see the top
+  int64_t now = clock_boot_us(); // before anything is read: see the top
   DIR *directory = opendir(reader->directory);
   if (directory == NULL) return;
   for (struct reader_file *file = reader->files; file != NULL; file = file->next)
@@ -223,7 +225,7 @@ enum err intake_reader_next(struct intake_reader *reader, size_t max, struct int
   }
   for (unsigned look = 0;; look++) {
     struct reader_file *file = earliest(reader);
-    // A second look lifts every frontier above what the first one found, unless the clock was set back meanwhile: then order is moot.
+    // A second look lifts every frontier above what the first one found; were it not so, work would go on all the same.
     if (file != NULL && (head_us(file) <= frontier(reader, file) || look == 3)) {
       fill_batch(reader, file, frontier(reader, file), max, batch);
       return ERR_OK;

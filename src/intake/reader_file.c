@@ -17,9 +17,12 @@
 
 #include "intake/record.h"
 
+// Places of records from before the machine's start are below those from after it.
+#define BEFORE_START_US (-(INT64_C(1) << 61))
+
 enum { READ_BYTES = 256 * 1024, FIRST_READ_BYTES = 16 * 1024, DAMAGE_AFTER_US = 1000 * 1000, RESYNC_READ_BYTES = 1 << 20 };
 
-struct reader_file *reader_file_new(const char *name, uint64_t offset) {
+struct reader_file *reader_file_new(const char *name, uint64_t offset, uint16_t boot_tag) {
   struct span s = span_of(name), suffix = SPAN(".log");
   if (!span_ends(s, suffix) || s.len >= sizeof((struct reader_file *)0)->name) return NULL;
   const char *dash = strrchr(name, '-');
@@ -29,9 +32,10 @@ struct reader_file *reader_file_new(const char *name, uint64_t offset) {
   memcpy(file->name, name, s.len + 1);
   file->writer_len = (size_t)(dash - name);
   file->segment = segment;
+  file->boot_tag = boot_tag;
   file->fd = -1;
   file->base = file->parsed = offset & ~(uint64_t)(RECORD_ALIGN - 1);
-  file->frontier_us = INT64_MIN;
+  file->last_us = file->frontier_us = INT64_MIN;
   memset(file->first, 0xff, sizeof file->first);
   return file;
 }
@@ -55,6 +59,17 @@ void reader_file_free(struct reader_file *file) {
   buf_free(&file->window);
   free(file->queue);
   free(file);
+}
+
+// A record's place among all: by the clock that counts from the machine's start. What was written before that start comes first, in the
+// order of the wall clock.
+static int64_t place_of(const struct reader_file *file, const struct intake_event *event) {
+  if (event->boot_us == 0 || event->boot_tag != file->boot_tag) {
+    int64_t wall_us = event->received_us > 0 ? event->received_us : 0;
+    return wall_us < -BEFORE_START_US ? BEFORE_START_US + wall_us : 0;
+  }
+  int64_t now_us = clock_boot_us(); // one from the future (a start that could not be told from this one) counts as written now
+  return event->boot_us < now_us ? event->boot_us : now_us;
 }
 
 // Conversations are told apart by hash; two in one bucket are kept in order for nothing, which is harmless.
@@ -157,10 +172,11 @@ void reader_file_take(struct reader_file *file, struct intake_event *event) {
   struct span bytes = {file->window.data + (found->offset - file->base), found->size};
   if (found->gap) {
     if (bytes.len > FILE_GAP_RAW_MAX) bytes.len = FILE_GAP_RAW_MAX;
-    *event = (struct intake_event){.kind = INTAKE_QUARANTINE, .received_us = found->when_us, .type = SPAN(INTAKE_DAMAGED), .raw = bytes};
+    *event = (struct intake_event){.kind = INTAKE_QUARANTINE, .received_us = clock_wall_us(), .type = SPAN(INTAKE_DAMAGED), .raw = bytes};
   } else {
     size_t size;
     ALWAYS(intake_record_decode(bytes, event, &size) == ERR_OK); // the window holds what was checked when it was found
+    if (event->boot_tag != file->boot_tag) event->boot_us = 0;
   }
   file->first[found->bucket] = found->next_same;
   file->head++;
@@ -171,7 +187,7 @@ void reader_file_take(struct reader_file *file, struct intake_event *event) {
 // ---------------------------------------------------------------- scanning
 
 static void add_gap(struct reader_file *file, size_t gap, uint64_t *corrupt) {
-  int64_t when_us = file->last_us > 0 ? file->last_us : clock_wall_us();
+  int64_t when_us = file->last_us != INT64_MIN ? file->last_us : clock_boot_us();
   struct found found = {.offset = file->parsed, .size = (uint32_t)gap, .gap = true, .when_us = when_us};
   queue_add(file, &found);
   file->parsed += gap;
@@ -236,11 +252,7 @@ void reader_file_scan(struct reader_file *file, int directory_fd, int64_t now_us
       file->frontier_us = file->ended ? INT64_MAX : now_us;
       return;
     }
-    int64_t now = clock_wall_us(); // a record from the future (the clock was set back) counts as written now
-    struct found found = {.offset = file->parsed,
-                          .size = (uint32_t)size,
-                          .bucket = bucket_of(&event),
-                          .when_us = event.received_us < now ? event.received_us : now};
+    struct found found = {.offset = file->parsed, .size = (uint32_t)size, .bucket = bucket_of(&event), .when_us = place_of(file, &event)};
     queue_add(file, &found);
     file->last_us = found.when_us;
     file->parsed += size;

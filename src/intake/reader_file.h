@@ -16,20 +16,21 @@ struct found {
   bool gap; // damaged bytes instead of a record
   uint16_t bucket;
   int32_t next_same; // next in the same bucket (index into the queue), -1
-  int64_t when_us;   // its place among the records of other files
+  int64_t when_us;   // its place among the records of other files: see place_of in reader_file.c
 };
 
 struct reader_file {
   char name[64];
   size_t writer_len; // "<writer>-<segment>.log": the part that files of one writer share
   uint64_t segment;
-  int fd;        // -1 until the first scan: a long backlog waits as names only
-  bool present;  // seen by the latest look into the directory
-  bool unlocked; // its writer is gone: nothing will be added
-  bool ended;    // unlocked, and everything was found
-  bool failed;   // could not be read: nothing is known about its end
-  bool scanned;  // by the look that goes on
-  bool reported; // handed out as finished
+  uint16_t boot_tag; // of this start of the machine
+  int fd;            // -1 until the first scan: a long backlog waits as names only
+  bool present;      // seen by the latest look into the directory
+  bool unlocked;     // its writer is gone: nothing will be added
+  bool ended;        // unlocked, and everything was found
+  bool failed;       // could not be read: nothing is known about its end
+  bool scanned;      // by the look that goes on
+  bool reported;     // handed out as finished
   int64_t damaged_since_us;
   // window.data[0] stands at `base`; records are found up to `parsed`
   struct buf window;
@@ -43,9 +44,9 @@ struct reader_file {
 };
 
 // NULL when the name is not that of a journal file.
-struct reader_file *reader_file_new(const char *name, uint64_t offset);
+struct reader_file *reader_file_new(const char *name, uint64_t offset, uint16_t boot_tag);
 void reader_file_free(struct reader_file *file);
-// Finds records until the queue is full or the file gives no more. `now_us` was read before the directory was looked into.
+// Finds records until the queue is full or the file gives no more. `now_us` was read (clock_boot_us) before the directory was looked into.
 // corrupt: regions newly found damaged are added.
 void reader_file_scan(struct reader_file *file, int directory_fd, int64_t now_us, uint64_t *corrupt);
 // The head of the queue, removed from it; the spans point into the window.

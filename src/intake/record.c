@@ -1,8 +1,10 @@
 // The form of one journal record: pure encoding and decoding (worker writes, dispatcher reads).
 //
 //   0  magic "WHR1"      4  size of the whole record, a multiple of 8      8  CRC-32C of the size field and of all behind byte 12
-//  12  kind, version, two zero bytes      16  received_us      24  six 16-bit lengths      36  32-bit length of raw      40  the bytes
+//  12  kind, version, 16-bit boot tag     16  received_us      24  six 16-bit lengths      36  32-bit length of raw
+//  40  boot_us      48  the bytes
 //
+// Version 1 had neither tag nor boot_us: its bytes begin at 40.
 // All numbers are little-endian. Records stand at multiples of 8, so that a reader finds the next one behind damaged bytes.
 #include "wahook/intake.h"
 
@@ -11,7 +13,7 @@
 
 #include "intake/record.h"
 
-enum { RECORD_VERSION = 1, TEXT_FIELDS = 6 };
+enum { RECORD_VERSION = 2, RECORD_BODY_AT = RECORD_HEADER_BYTES + 8, TEXT_FIELDS = 6 };
 
 // The short fields in the order in which they are stored.
 static void record_fields(struct intake_event *event, struct span *fields[TEXT_FIELDS]) {
@@ -37,6 +39,11 @@ static void put_32(char *at, uint32_t value) {
   memcpy(at, &v, sizeof v);
 }
 
+static void put_64(char *at, uint64_t value) {
+  uint64_t v = htole64(value);
+  memcpy(at, &v, sizeof v);
+}
+
 static uint16_t get_16(const char *at) {
   uint16_t v;
   memcpy(&v, at, sizeof v);
@@ -49,6 +56,12 @@ static uint32_t get_32(const char *at) {
   return le32toh(v);
 }
 
+static uint64_t get_64(const char *at) {
+  uint64_t v;
+  memcpy(&v, at, sizeof v);
+  return le64toh(v);
+}
+
 static uint32_t record_checksum(const char *record, size_t size) {
   return crc32c(crc32c(0, record + 4, 4), record + 12, size - 12);
 }
@@ -57,7 +70,7 @@ size_t intake_record_size(const struct intake_event *event) {
   struct intake_event copy = *event;
   struct span *fields[TEXT_FIELDS];
   record_fields(&copy, fields);
-  size_t size = RECORD_HEADER_BYTES + event->raw.len;
+  size_t size = RECORD_BODY_AT + event->raw.len;
   for (unsigned i = 0; i < TEXT_FIELDS; i++)
     size += field_length(*fields[i]);
   return (size + RECORD_ALIGN - 1) & ~(size_t)(RECORD_ALIGN - 1);
@@ -75,9 +88,10 @@ void intake_record_encode(const struct intake_event *event, char *out) {
   put_32(out + 4, (uint32_t)size);
   out[12] = (char)event->kind;
   out[13] = RECORD_VERSION;
-  uint64_t received = htole64((uint64_t)event->received_us);
-  memcpy(out + 16, &received, sizeof received);
-  char *at = out + RECORD_HEADER_BYTES;
+  put_16(out + 14, event->boot_tag);
+  put_64(out + 16, (uint64_t)event->received_us);
+  put_64(out + RECORD_HEADER_BYTES, (uint64_t)event->boot_us);
+  char *at = out + RECORD_BODY_AT;
   for (unsigned i = 0; i < TEXT_FIELDS; i++) {
     size_t length = field_length(*fields[i]);
     put_16(out + 24 + 2 * (size_t)i, length);
@@ -92,10 +106,10 @@ void intake_record_encode(const struct intake_event *event, char *out) {
 }
 
 // The lengths inside a record whose checksum is right; false when they do not add up to its size.
-static bool record_slice(const char *record, size_t size, struct intake_event *event) {
+static bool record_slice(const char *record, size_t size, size_t at, struct intake_event *event) {
   struct span *fields[TEXT_FIELDS];
   record_fields(event, fields);
-  size_t at = RECORD_HEADER_BYTES;
+  if (at > size) return false;
   for (unsigned i = 0; i < TEXT_FIELDS; i++) {
     size_t length = get_16(record + 24 + 2 * (size_t)i);
     if (length > size - at) return false;
@@ -117,15 +131,18 @@ enum err intake_record_decode(struct span bytes, struct intake_event *event, siz
   if (size < RECORD_HEADER_BYTES || size > RECORD_MAX_BYTES || size % RECORD_ALIGN != 0) return ERR_FORMAT;
   if (bytes.len < size) return ERR_TRUNCATED;
   if (get_32(bytes.ptr + 8) != record_checksum(bytes.ptr, size)) return ERR_CHECKSUM;
-  if (bytes.ptr[13] != RECORD_VERSION) return ERR_VERSION;
+  int version = bytes.ptr[13];
+  if (version < 1 || version > RECORD_VERSION) return ERR_VERSION;
   int kind = bytes.ptr[12];
   if (kind < INTAKE_MESSAGE || kind > INTAKE_QUARANTINE) return ERR_FORMAT;
 
   struct intake_event found = {.kind = (enum intake_kind)kind};
-  uint64_t received;
-  memcpy(&received, bytes.ptr + 16, sizeof received);
-  found.received_us = (int64_t)le64toh(received);
-  if (!record_slice(bytes.ptr, size, &found)) return ERR_FORMAT;
+  found.received_us = (int64_t)get_64(bytes.ptr + 16);
+  if (!record_slice(bytes.ptr, size, version == 1 ? RECORD_HEADER_BYTES : RECORD_BODY_AT, &found)) return ERR_FORMAT;
+  if (version > 1) {
+    found.boot_tag = get_16(bytes.ptr + 14);
+    found.boot_us = (int64_t)get_64(bytes.ptr + RECORD_HEADER_BYTES);
+  }
   *event = found;
   *consumed = size;
   return ERR_OK;

@@ -8,16 +8,18 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-// A record that decodes encodes to the same bytes again, but for padding and the checksum, which nobody reads twice.
+// A record that decodes encodes to the same bytes again, but for padding and the checksum, which nobody reads twice; one of version 1 grows
+// by the time it did not have.
 static void check_record(struct span bytes) {
   struct intake_event event, again;
   size_t used;
   if (intake_record_decode(bytes, &event, &used) != ERR_OK) return;
-  ALWAYS(used <= bytes.len && used == intake_record_size(&event));
+  size_t size = intake_record_size(&event);
+  ALWAYS(used <= bytes.len && size == used + (bytes.ptr[13] == 1 ? 8 : 0));
   ALWAYS(event.raw.ptr >= bytes.ptr && event.raw.ptr + event.raw.len <= bytes.ptr + used);
-  char *copy = xmalloc(used);
+  char *copy = xmalloc(size);
   intake_record_encode(&event, copy);
-  ALWAYS(intake_record_decode((struct span){copy, used}, &again, &used) == ERR_OK);
+  ALWAYS(intake_record_decode((struct span){copy, size}, &again, &used) == ERR_OK);
   ALWAYS(span_eq(event.raw, again.raw) && span_eq(event.wamid, again.wamid) && event.kind == again.kind);
   free(copy);
 }

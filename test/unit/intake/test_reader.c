@@ -75,6 +75,39 @@ static void test_two_files_in_order_of_arrival(void **state) {
   buf_free(&a), buf_free(&b), buf_free(&got);
 }
 
+static struct intake_event stamped(const char *wamid, int64_t wall_us, int64_t boot_us, uint16_t boot_tag) {
+  struct intake_event e = sample("u1", wamid, "{}", wall_us);
+  e.boot_us = boot_us;
+  e.boot_tag = boot_tag;
+  return e;
+}
+
+// The order of arrival is that of the clock that never jumps: one writer's wall clock stood a day behind, the other's a day ahead. What was
+// written before the machine's last start comes first, by the wall clock, and says nothing about that other clock.
+static void test_order_of_arrival_when_the_wall_clock_jumps(void **state) {
+  struct scratch *s = *state;
+  const int64_t day = INT64_C(86400) * 1000000, wall = clock_wall_us(), boot = clock_boot_us();
+  const uint16_t here = (uint16_t)clock_boot_id(), there = (uint16_t)(here + 1);
+  struct buf a = {0}, b = {0}, got = {0};
+  struct intake_event e;
+  e = stamped("before 1", wall + 9 * day, boot * 2, there), add_record(&a, &e);
+  e = stamped("before 2", wall + 9 * day + 1, boot, there), add_record(&b, &e);
+  e = stamped("1", wall + day, boot - 4000, here), add_record(&a, &e);
+  e = stamped("2", wall - day, boot - 3000, here), add_record(&b, &e);
+  e = stamped("3", wall + day, boot - 2000, here), add_record(&a, &e);
+  e = stamped("4", wall - 2 * day, boot - 1000, here), add_record(&b, &e);
+  scratch_write(s, FILE_A, buf_span(&a));
+  scratch_write(s, FILE_B, buf_span(&b));
+  struct intake_reader *reader = reader_on(s, NULL, 0);
+  struct intake_batch batch;
+  assert_int_equal(intake_reader_next(reader, 1, &batch), ERR_OK);
+  assert_true(batch.events[0].boot_us == 0);
+  drain(reader, 100, &got);
+  assert_string_equal(got.data, "before 2 1 2 3 4 ");
+  intake_reader_close(reader);
+  buf_free(&a), buf_free(&b), buf_free(&got);
+}
+
 // A file that is still to get its name is removed when nobody holds it, and left alone while somebody does.
 static void test_what_a_dead_writer_left_half_made(void **state) {
   struct scratch *s = *state;
@@ -304,6 +337,7 @@ int main(void) {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
   const struct CMUnitTest tests[] = {
       T(test_two_files_in_order_of_arrival),
+      T(test_order_of_arrival_when_the_wall_clock_jumps),
       T(test_what_a_dead_writer_left_half_made),
       T(test_other_conversations_do_not_cut_a_batch),
       T(test_checkpoint_is_continued),
