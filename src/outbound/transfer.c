@@ -300,14 +300,25 @@ static int64_t business_wait_ms(const char *text) {
   return minutes * 60 * 1000;
 }
 
-static int64_t retry_after_ms(struct transfer *t) {
+static const char *header(struct transfer *t, const char *name) {
+  struct curl_header *found = NULL;
+  return curl_easy_header(t->easy, name, 0, CURLH_HEADER, -1, &found) == CURLHE_OK ? found->value : "";
+}
+
+// Seconds, or a date: that counts from the answer's own date, since our clock may not agree with the other side's.
+static curl_off_t retry_after_seconds(struct transfer *t) {
+  time_t until = curl_getdate(header(t, "Retry-After"), NULL), from = curl_getdate(header(t, "Date"), NULL);
+  if (until != -1 && from != -1) return until - from;
   curl_off_t seconds = 0;
-  curl_easy_getinfo(t->easy, CURLINFO_RETRY_AFTER, &seconds); // seconds or a date, as seconds from now
+  curl_easy_getinfo(t->easy, CURLINFO_RETRY_AFTER, &seconds); // a date without the other: from our clock
+  return seconds;
+}
+
+static int64_t retry_after_ms(struct transfer *t) {
+  curl_off_t seconds = retry_after_seconds(t);
   if (seconds > LONGEST_WAIT_SECONDS) seconds = LONGEST_WAIT_SECONDS;
   if (seconds > 0) return (int64_t)seconds * 1000;
-  struct curl_header *usage = NULL;
-  if (curl_easy_header(t->easy, "X-Business-Use-Case-Usage", 0, CURLH_HEADER, -1, &usage) != CURLHE_OK) return 0;
-  return business_wait_ms(usage->value);
+  return business_wait_ms(header(t, "X-Business-Use-Case-Usage"));
 }
 
 void transfer__describe(struct transfer *t, CURLcode code, int64_t now_us, struct outbound_response *out) {

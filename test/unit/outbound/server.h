@@ -70,6 +70,9 @@ static bool server_answer(struct server_conn *c, const char *path, const char *b
     server_json(c->fd, "302 Found", "Location: /echo\r\n", "");
   } else if (strncmp(path, "/busy", 5) == 0) {
     server_json(c->fd, "429 Too Many Requests", "Retry-After: 7\r\n", "{}");
+  } else if (strncmp(path, "/until", 6) == 0) { // by a clock that is years behind
+    server_json(c->fd, "503 Service Unavailable", "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nRetry-After: Sun, 06 Nov 1994 08:51:07 GMT\r\n",
+                "{}");
   } else if (strncmp(path, "/usage", 6) == 0) {
     server_json(c->fd, "400 Bad Request",
                 "X-Business-Use-Case-Usage: {\"1\":[{\"type\":\"a\",\"estimated_time_to_regain_access\":3},"

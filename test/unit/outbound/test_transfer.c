@@ -108,6 +108,7 @@ static void test_limits(void **state) {
   assert_int_equal(r.result, ERR_OK);
   assert_int_equal(r.status, 302);
   assert_int_equal(run("/busy", (struct outbound_request){.url = NULL}).retry_after_ms, 7000);
+  assert_int_equal(run("/until", (struct outbound_request){.url = NULL}).retry_after_ms, 90000);
   assert_int_equal(run("/usage", (struct outbound_request){.url = NULL}).retry_after_ms, 300000);
 }
 
