@@ -14,6 +14,7 @@
 #define DEFAULT_IDLE        100u
 #define DEFAULT_CONNECT_MS  5000
 #define POOL_MAX            256u // transfers and socket watches kept for reuse
+#define DOUBT_US            60000000
 
 // One socket of curl's on the loop.
 struct watch {
@@ -32,6 +33,7 @@ struct outbound {
   struct loop_timer timer; // curl's
   struct loop_timer soon;  // delivers `ended`
   struct transfer *running, *ended, *idle;
+  int64_t doubt_until_us; // a connection failed: remembered addresses are looked up again
   unsigned running_count; // running and ended
   unsigned idle_count;
   struct watch *watches, *free_watches;
@@ -46,7 +48,9 @@ struct outbound {
 
 static void deliver(struct outbound *o, struct transfer *t, CURLcode code) {
   struct outbound_response response;
-  transfer__describe(t, code, clock_mono_us(), &response);
+  int64_t now_us = clock_mono_us();
+  transfer__describe(t, code, now_us, &response);
+  if (response.result == ERR_UNAVAILABLE) o->doubt_until_us = now_us + DOUBT_US;
   t->on_done(t->ctx, &response);
   transfer__recycle(t);
   o->running_count--;
@@ -283,6 +287,7 @@ static struct transfer *take_transfer(struct outbound *o, outbound_done *on_done
   t->ctx = ctx;
   t->connect_ms = o->connect_ms;
   t->started_us = clock_mono_us();
+  t->look_up = t->started_us < o->doubt_until_us;
   o->running_count++;
   return t;
 }

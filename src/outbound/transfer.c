@@ -58,6 +58,7 @@ void transfer__free(struct transfer *t) {
   buf_free(&t->head);
   buf_free(&t->body);
   buf_free(&t->response);
+  buf_free(&t->name);
   t->magic = 0;
   free(t);
 }
@@ -217,6 +218,24 @@ static void set_method(struct transfer *t, const char *method) {
   }
 }
 
+// curl remembers a host's address for a minute, by the wall clock: where that was set back, until it has caught up. A host that moved
+// would be out of reach so long.
+static void forget_address(struct transfer *t, const char *url) {
+  char *host = NULL, *port = NULL;
+  CURLU *parts = curl_url();
+  if (!parts) die("libcurl ran out of memory");
+  if (curl_url_set(parts, CURLUPART_URL, url, 0) == CURLUE_OK && curl_url_get(parts, CURLUPART_HOST, &host, 0) == CURLUE_OK &&
+      curl_url_get(parts, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) == CURLUE_OK) {
+    buf_clear(&t->name);
+    buf_printf(&t->name, "-%s:%s", host, port);
+    t->forget = (struct curl_slist){.data = t->name.data};
+    curl_easy_setopt(t->easy, CURLOPT_RESOLVE, &t->forget);
+  }
+  curl_free(host);
+  curl_free(port);
+  curl_url_cleanup(parts);
+}
+
 enum err transfer__prepare(struct transfer *t, const struct outbound_request *request) {
   t->foreign = request->foreign;
   t->max_response_bytes = request->max_response_bytes ? request->max_response_bytes : DEFAULT_RESPONSE;
@@ -238,6 +257,7 @@ enum err transfer__prepare(struct transfer *t, const struct outbound_request *re
   curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)t->connect_ms);
   curl_easy_setopt(easy, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)t->max_response_bytes);
   if (curl_easy_setopt(easy, CURLOPT_URL, url) != CURLE_OK) return refuse(t, ERR_FORMAT, "not a URL");
+  if (t->look_up) forget_address(t, url);
   return ERR_OK;
 }
 

@@ -23,12 +23,15 @@ struct transfer {
   struct curl_slist lines[TRANSFER_HEADERS]; // curl's list, over `head`
   size_t line_count;
   struct span bearer; // into `head`
+  struct buf name;    // what curl is to forget
+  struct curl_slist forget;
 
   struct buf body;
   size_t body_taken; // by curl, to be sent
   struct buf response;
   size_t max_response_bytes;
   bool foreign, refused_address, too_large;
+  bool look_up; // do not use an address that was remembered
   int64_t connect_ms;
 
   bool early;            // never went to curl: ends with early_result

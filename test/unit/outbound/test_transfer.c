@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <netdb.h>
 #include "outbound/world.h"
 #include "transfer.h"
 
@@ -110,6 +111,35 @@ static void test_limits(void **state) {
   assert_int_equal(run("/busy", (struct outbound_request){.url = NULL}).retry_after_ms, 7000);
   assert_int_equal(run("/until", (struct outbound_request){.url = NULL}).retry_after_ms, 90000);
   assert_int_equal(run("/usage", (struct outbound_request){.url = NULL}).retry_after_ms, 300000);
+}
+
+// libcurl asks us instead of the C library: one name whose address moves.
+static const char *moving_address;
+
+int getaddrinfo(const char *name, const char *service, const struct addrinfo *hints, struct addrinfo **out) {
+  static struct sockaddr_in address;
+  static struct addrinfo info;
+  (void)hints;
+  address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)strtoul(service ? service : "0", NULL, 10))};
+  info = (struct addrinfo){.ai_family = AF_INET, .ai_socktype = SOCK_STREAM, .ai_addrlen = sizeof address, .ai_addr = (void *)&address};
+  if (strcmp(name, "moving.test") != 0 || inet_pton(AF_INET, moving_address, &address.sin_addr) != 1) return EAI_NONAME;
+  *out = &info;
+  return 0;
+}
+
+void freeaddrinfo(struct addrinfo *info) {
+  (void)info;
+}
+
+// The next attempt looks the name up again: that of a host that moved must not wait until a remembered address is too old.
+static void test_an_address_that_does_not_answer_is_forgotten(void **state) {
+  (void)state;
+  char url[64];
+  snprintf(url, sizeof url, "http://moving.test:%u/echo", server.port);
+  moving_address = "127.0.0.2"; // where nobody listens
+  assert_int_equal(run(NULL, (struct outbound_request){.url = url, .body = SPAN("1")}).result, ERR_UNAVAILABLE);
+  moving_address = "127.0.0.1";
+  assert_int_equal(run(NULL, (struct outbound_request){.url = url, .body = SPAN("1")}).result, ERR_OK);
 }
 
 static void test_a_lost_answer_is_not_sent_again(void **state) {
@@ -284,6 +314,7 @@ int main(void) {
       cmocka_unit_test(test_get_and_methods),
       cmocka_unit_test(test_connections_are_kept_alive),
       cmocka_unit_test(test_limits),
+      cmocka_unit_test(test_an_address_that_does_not_answer_is_forgotten),
       cmocka_unit_test(test_a_lost_answer_is_not_sent_again),
       cmocka_unit_test(test_no_connection),
       cmocka_unit_test(test_bad_requests),
