@@ -1,5 +1,6 @@
 // The spool: what the dispatcher has to do and what it has done, in SQLite (WAL, synchronous=FULL), behind asynchronous verbs.
 // A verb goes to the spool's own thread, which applies all that has gathered in one transaction and completes each on the loop.
+// All times in it are by one steady clock (struct clock_steady), which the spool keeps: callers read it from there and go on with it.
 #ifndef WAHOOK_SPOOL_H
 #define WAHOOK_SPOOL_H
 
@@ -18,6 +19,10 @@ enum err spool_open(const struct spool_options *options, struct spool **out, str
 void spool_close(struct spool *spool, void (*on_done)(void *ctx), void *ctx);
 // Eight hex digits that name this spool for good: part of the callback data, so that ids of a lost spool are never mistaken for ours.
 const char *spool_name(const struct spool *spool);
+// The steady clock as an earlier process left it; all zero in a new spool.
+struct clock_steady spool_clock(const struct spool *spool);
+// Keeps it: at the start, and each minute for the sake of a machine that stops without notice.
+void spool_keep_clock(struct spool *spool, const struct clock_steady *clock);
 
 // ---------------------------------------------------------------- ingest
 
@@ -50,7 +55,7 @@ struct spool_item {
   enum spool_what what;
   struct span phone_number_id, user, wamid, type, profile_name, raw;
   int64_t received_us;
-  int64_t sent_us; // the message's own timestamp, 0: unknown
+  int64_t sent_us; // when the user sent it, by the same clock; 0: unknown
   // An item with a wamid is dropped when (phone_number_id, wamid, dedup) was seen; dedup tells kinds apart ("message", "status:read").
   struct span dedup;
   // SPOOL_STATUS only
@@ -88,7 +93,7 @@ void spool_forget_position(struct spool *spool, const char *file);
 
 struct spool_conversation {
   int64_t id;
-  int64_t next_us; // wall clock: not before (a retry), 0: now
+  int64_t next_us; // not before (a retry), 0: now
   char phone_number_id[36];
 };
 // The next page of conversations with waiting jobs, by id; on_page borrows the rows; count < max: that was the last page.
@@ -110,7 +115,7 @@ struct spool_outgoing {
   int64_t id;
   unsigned index; // 0, 1, ... within the job
   enum spool_outgoing_state state;
-  int64_t unknown_since_us; // wall clock, 0 unless its outcome is unknown
+  int64_t unknown_since_us; // 0 unless its outcome is unknown
   char *body;               // Graph message object (JSON) without recipient and callback data
   char wamid[200];          // "" until accepted
 };
@@ -123,7 +128,7 @@ struct spool_turn {
 // A job in work: owned by the receiver of on_claimed; spool_job_free.
 struct spool_job {
   int64_t id, conversation;
-  int64_t received_us, sent_us, last_inbound_us; // wall clock; last_inbound: newest message of the user in this conversation
+  int64_t received_us, sent_us, last_inbound_us; // last_inbound: newest message of the user in this conversation
   unsigned attempts;                             // that were made before this one
   bool answered;                                 // its answer is stored: do not ask the responder again
   char *phone_number_id, *user, *wamid, *type, *profile_name, *raw;
@@ -193,7 +198,7 @@ const char *spool_job_state_name(enum spool_job_state state); // "waiting", "don
 struct spool_row {
   int64_t id;
   enum spool_job_state state;
-  int64_t received_us, next_us, finished_us;
+  int64_t received_us, next_us, finished_us; // as a wall clock shows them that always stood where it stands now
   unsigned attempts;
   const char *phone_number_id, *user, *wamid, *type, *raw, *reason;
 };

@@ -10,12 +10,12 @@ int64_t dispatch__mono_us(const struct dispatch *d) {
   return loop_now_us(d->options.loop);
 }
 
-int64_t dispatch__wall_us(void) {
-  return clock_wall_us();
+int64_t dispatch__steady_us(struct dispatch *d) {
+  return clock_steady_at(&d->clock, clock_boot_us(), clock_wall_us());
 }
 
-int64_t dispatch__mono_of(const struct dispatch *d, int64_t wall_us) {
-  int64_t ahead = wall_us - clock_wall_us();
+int64_t dispatch__mono_of(struct dispatch *d, int64_t steady_us) {
+  int64_t ahead = steady_us - dispatch__steady_us(d);
   return dispatch__mono_us(d) + (ahead > 0 ? ahead : 0);
 }
 
@@ -39,9 +39,9 @@ static void on_turn(void *ctx) {
   loop_timer_start(&d->alarm, after_us > 0 ? after_us / 1000 + 1 : 0, 0);
 }
 
-void dispatch__conversation(struct dispatch *d, int64_t conversation, const char *phone_number_id, int64_t next_wall_us) {
+void dispatch__conversation(struct dispatch *d, int64_t conversation, const char *phone_number_id, int64_t next_us) {
   int64_t now = dispatch__mono_us(d);
-  scheduler_add(d->scheduler, conversation, phone_number_id, next_wall_us ? dispatch__mono_of(d, next_wall_us) : now, now);
+  scheduler_add(d->scheduler, conversation, phone_number_id, next_us ? dispatch__mono_of(d, next_us) : now, now);
 }
 
 // ---------------------------------------------------------------- what the spool holds from before
@@ -118,8 +118,9 @@ static void on_second(void *ctx) {
   d->asks++;
   spool_changed(d->spool, on_changed, d);
   if (++d->seconds % CLEAN_EVERY_S == 0) {
+    spool_keep_clock(d->spool, &d->clock);
     d->asks++;
-    spool_clean(d->spool, dispatch__wall_us(), d->config->dispatch_retention, on_cleaned, d);
+    spool_clean(d->spool, dispatch__steady_us(d), d->config->dispatch_retention, on_cleaned, d);
   }
 }
 
@@ -135,6 +136,8 @@ enum err dispatch_start(const struct dispatch_options *options, struct dispatch 
   d->slot = options->slot;
   d->spool = options->spool;
   ALWAYS(responder_type_parse(span_of(config->responder_type), &d->responder) == ERR_OK); // the configuration was checked
+  struct clock_steady kept = spool_clock(d->spool);
+  clock_steady_begin(&d->clock, &kept, clock_boot_id(), clock_boot_us(), clock_wall_us());
   enum err e = ingest__start(d, why);
   if (e != ERR_OK) {
     d->magic = 0;
@@ -153,6 +156,7 @@ enum err dispatch_start(const struct dispatch_options *options, struct dispatch 
   loop_timer_init(options->loop, &d->alarm, on_alarm, d);
   loop_timer_init(options->loop, &d->second, on_second, d);
   loop_timer_start(&d->second, 1000, 1000);
+  spool_keep_clock(d->spool, &d->clock);
   page(d);
   *out = d;
   return ERR_OK;
@@ -206,6 +210,8 @@ void dispatch_stop(struct dispatch *d, int64_t grace_ms, void (*on_done)(void *c
   d->stopping = true;
   d->on_stopped = on_done;
   d->stopped_ctx = ctx;
+  dispatch__steady_us(d);
+  spool_keep_clock(d->spool, &d->clock);
   ingest__stop(d);
   loop_timer_init(d->options.loop, &d->grace, on_grace_over, d);
   loop_timer_start(&d->grace, grace_ms, 0);

@@ -25,6 +25,7 @@ struct dispatch {
   struct pacing *pacing;
   struct graph *graph;
   struct token_cache *tokens;
+  struct clock_steady clock; // of all that is stored
   struct ingest *ingest;
   enum responder_type responder;
   struct loop_hook hook;    // starts jobs once a turn
@@ -42,13 +43,13 @@ struct dispatch {
   void *stopped_ctx;
 };
 
-// Both clocks: monotonic for everything that waits, wall for what is stored.
+// Both clocks: monotonic for everything that waits, the steady one for what is stored. Neither jumps with the wall clock.
 int64_t dispatch__mono_us(const struct dispatch *d);
-int64_t dispatch__wall_us(void);
-// A wall time from the spool on the monotonic clock.
-int64_t dispatch__mono_of(const struct dispatch *d, int64_t wall_us);
+int64_t dispatch__steady_us(struct dispatch *d);
+// A time from the spool on the monotonic clock.
+int64_t dispatch__mono_of(struct dispatch *d, int64_t steady_us);
 // A conversation has work (ingest, paging).
-void dispatch__conversation(struct dispatch *d, int64_t conversation, const char *phone_number_id, int64_t next_wall_us);
+void dispatch__conversation(struct dispatch *d, int64_t conversation, const char *phone_number_id, int64_t next_us);
 // Something ended: when stopping, that may have been the last.
 void dispatch__settle(struct dispatch *d);
 

@@ -41,7 +41,8 @@ static const struct {
 
 static void sort_message(struct ingest *in, const struct intake_event *event, struct spool_item *item) {
   const struct json *message = NULL;
-  if (json_parse(&in->arena, event->raw, NULL, &message, NULL) == ERR_OK) item->sent_us = message_sent_us(message);
+  if (json_parse(&in->arena, event->raw, NULL, &message, NULL) == ERR_OK)
+    item->sent_us = message_sent_steady_us(message_sent_us(message), event->received_us, item->received_us);
   item->what = !event->user.len ? SPOOL_KEEP : message_answerable(event->type) ? SPOOL_JOB : SPOOL_NOTE;
   item->dedup = SPAN("message");
 }
@@ -64,6 +65,13 @@ static void sort_status(struct ingest *in, const struct intake_event *event, str
   item->dedup = span_of(dedup);
 }
 
+// When it arrived, on the steady clock: what has passed since then is known by the clock that counts from the machine's start, or, over a
+// restart of the machine, by the wall clock alone.
+static int64_t received_us(struct dispatch *d, const struct intake_event *event) {
+  int64_t passed_us = event->boot_us ? clock_boot_us() - event->boot_us : clock_wall_us() - event->received_us;
+  return dispatch__steady_us(d) - (passed_us > 0 ? passed_us : 0);
+}
+
 static void sort_event(struct ingest *in, const struct intake_event *event, struct spool_item *item, char *dedup, size_t dedup_size) {
   *item = (struct spool_item){.what = SPOOL_KEEP,
                               .phone_number_id = event->phone_number_id,
@@ -72,7 +80,7 @@ static void sort_event(struct ingest *in, const struct intake_event *event, stru
                               .type = event->type,
                               .profile_name = event->profile_name,
                               .raw = event->raw,
-                              .received_us = event->received_us};
+                              .received_us = received_us(in->d, event)};
   switch (event->kind) {
   case INTAKE_MESSAGE: sort_message(in, event, item); break;
   case INTAKE_STATUS: sort_status(in, event, item, dedup, dedup_size); break;
@@ -153,7 +161,7 @@ static void store(void *ctx) {
   in->poll.on_time = step;
   in->asked = true;
   struct spool_mark mark = {.file = in->batch.upto.file, .offset = in->batch.upto.offset, .finished = in->batch.finished};
-  spool_ingest(in->d->spool, in->items, in->batch.count, &mark, dispatch__wall_us(), on_ingested, in);
+  spool_ingest(in->d->spool, in->items, in->batch.count, &mark, dispatch__steady_us(in->d), on_ingested, in);
 }
 
 // Reads what is new; when there is nothing, asks the workers to wake us, looks once more (they may have written in between), and sleeps.

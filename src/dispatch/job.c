@@ -81,9 +81,9 @@ void job__finish(struct job *job, enum spool_end end, int64_t delay_ms, const ch
   struct dispatch *d = job->d;
   if (end == SPOOL_END_RETRY && job->work->attempts + 1 >= (unsigned)d->config->dispatch_max_attempts) end = SPOOL_END_DEAD;
   if (span_copy(span_of(reason), job->end_reason, sizeof job->end_reason) != ERR_OK) memcpy(job->end_reason, "(long reason)", 14);
-  int64_t wall = dispatch__wall_us();
+  int64_t now = dispatch__steady_us(d);
   job->end = (struct spool_finish){
-      .job = job->work->id, .end = end, .now_us = wall, .next_us = wall + delay_ms * 1000, .reason = span_of(job->end_reason)};
+      .job = job->work->id, .end = end, .now_us = now, .next_us = now + delay_ms * 1000, .reason = span_of(job->end_reason)};
   if (job->work->answered && job->sending < job->work->outgoing_count) {
     const struct spool_outgoing *o = &job->work->outgoing[job->sending];
     job->end.outgoing = o->id;
@@ -144,7 +144,8 @@ static void store_answer(struct job *job, const struct responder_answer *answer)
     work->outgoing[i].body = span_dup(answer->messages[i]);
   }
   struct span question = answer->text.len ? buf_span(&job->question_text) : (struct span){NULL, 0};
-  spool_store_answer(job->d->spool, work->id, answer->messages, answer->count, question, answer->text, dispatch__wall_us(), on_stored, job);
+  spool_store_answer(job->d->spool, work->id, answer->messages, answer->count, question, answer->text, dispatch__steady_us(job->d),
+                     on_stored, job);
 }
 
 // ---------------------------------------------------------------- ask the responder
@@ -228,7 +229,7 @@ static void ask(struct job *job, const struct json *message) {
       .text = buf_span(&job->question_text),
       .raw = span_of(work->raw),
       .job = work->id,
-      .received_us = work->received_us,
+      .received_us = work->received_us + d->clock.wall_us - d->clock.steady_us, // told to others by the wall clock
       .attempt = work->attempts,
       .turns = turns,
       .turn_count = work->turn_count,
@@ -289,7 +290,7 @@ static void go_on(struct job *job) {
   struct dispatch *d = job->d;
   int64_t newest = job->work->last_inbound_us;
   // Meta's rule: free-form replies only within 24 hours of the user's last message.
-  if (newest && dispatch__wall_us() - newest > HOURS_24_US) {
+  if (newest && dispatch__steady_us(d) - newest > HOURS_24_US) {
     job__finish(job, SPOOL_END_DEAD, 0, "older than Meta's 24-hour window for replies");
     return;
   }
@@ -368,5 +369,5 @@ void job__begin(struct dispatch *d, struct conversation *conversation) {
   d->asks++;
   metrics_set(d->slot, METRIC_JOBS_WORKING, scheduler_working(d->scheduler));
   unsigned turns = d->config->responder_turns > 0 ? (unsigned)d->config->responder_turns * 2 : 0;
-  spool_claim(d->spool, conversation->id, turns, dispatch__wall_us(), on_claimed, job);
+  spool_claim(d->spool, conversation->id, turns, dispatch__steady_us(d), on_claimed, job);
 }

@@ -79,6 +79,12 @@ int64_t message_sent_us(const struct json *message) {
   return stamp * 1000000;
 }
 
+int64_t message_sent_steady_us(int64_t sent_us, int64_t received_wall_us, int64_t received_steady_us) {
+  if (!sent_us) return 0;
+  int64_t late_us = (received_wall_us < received_steady_us ? received_wall_us : received_steady_us) - sent_us;
+  return received_steady_us - (late_us > 0 ? late_us : 0);
+}
+
 void message_text(const struct json *message, struct buf *out) {
   const struct message_type *t = find_type(json_get_text(message, "type"));
   if (!t) return;

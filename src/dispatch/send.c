@@ -42,7 +42,7 @@ static void verdict_ok(struct job *job, const struct graph_verdict *v) {
   if (job->sending + 1 == job->work->outgoing_count)
     job__finish(job, SPOOL_END_DONE, 0, "");
   else
-    spool_sent(d->spool, o->id, span_of(o->wamid), dispatch__wall_us(), on_sent_stored, job);
+    spool_sent(d->spool, o->id, span_of(o->wamid), dispatch__steady_us(d), on_sent_stored, job);
 }
 
 static void verdict_throttled(struct job *job, const struct graph_verdict *v) {
@@ -146,7 +146,7 @@ void job__send(struct job *job) {
   if (o->unknown_since_us) {
     // It may have been sent before a crash or a timeout. A status would have told by now; otherwise once more, under the same callback
     // data.
-    int64_t rest_us = o->unknown_since_us + d->config->graph_reconcile * 1000 - dispatch__wall_us();
+    int64_t rest_us = o->unknown_since_us + d->config->graph_reconcile * 1000 - dispatch__steady_us(d);
     if (rest_us > 0) {
       end_with(job, SPOOL_OUT_FLYING, SPOOL_END_HOLD, rest_us / 1000 + 1, "outcome of the send unknown, waits for its status");
       return;

@@ -44,6 +44,12 @@ static const struct migration {
      "CREATE TABLE kept("
      "  id INTEGER PRIMARY KEY, what INTEGER NOT NULL, received_us INTEGER NOT NULL, phone_number_id TEXT NOT NULL, user TEXT NOT NULL,"
      "  wamid TEXT NOT NULL, type TEXT NOT NULL, raw BLOB NOT NULL) STRICT;"},
+    {2,
+     // The clock that all times here are by (struct clock_steady): zeroes begin with the wall clock, which they were by before.
+     "ALTER TABLE spool ADD COLUMN boot_id INTEGER NOT NULL DEFAULT 0;"
+     "ALTER TABLE spool ADD COLUMN boot_us INTEGER NOT NULL DEFAULT 0;"
+     "ALTER TABLE spool ADD COLUMN wall_us INTEGER NOT NULL DEFAULT 0;"
+     "ALTER TABLE spool ADD COLUMN steady_us INTEGER NOT NULL DEFAULT 0;"},
 };
 #define SCHEMA_VERSION (migrations[COUNT_OF(migrations) - 1].version)
 

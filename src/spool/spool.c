@@ -25,6 +25,7 @@ struct spool {
   struct loop_hook hook;
   struct loop_waker waker;
   char name[9];
+  struct clock_steady clock;  // as an earlier process left it
   struct verb_list gathering; // loop only
   bool closing;               // loop only
   void (*on_closed)(void *ctx);
@@ -217,6 +218,7 @@ enum err spool_open(const struct spool_options *options, struct spool **out, str
   spool->slot = options->slot;
   spool->store = store;
   memcpy(spool->name, store->name, sizeof spool->name);
+  spool->clock = store->clock;
   list_clear(&spool->gathering);
   list_clear(&spool->queue);
   list_clear(&spool->ran);
@@ -249,6 +251,10 @@ void spool_close(struct spool *spool, void (*on_done)(void *ctx), void *ctx) {
 
 const char *spool_name(const struct spool *spool) {
   return spool->name;
+}
+
+struct clock_steady spool_clock(const struct spool *spool) {
+  return spool->clock;
 }
 
 void spool_counts(const struct spool *spool, uint64_t *waiting, uint64_t *dead) {

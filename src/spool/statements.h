@@ -9,9 +9,10 @@
   X(BEGIN_WRITE, "BEGIN IMMEDIATE") \
   X(COMMIT, "COMMIT") \
   X(DATA_VERSION, "PRAGMA data_version") \
-  X(SPOOL_READ, "SELECT name, next_job, next_conversation, waiting, dead FROM spool") \
+  X(SPOOL_READ, "SELECT name, next_job, next_conversation, waiting, dead, boot_id, boot_us, wall_us, steady_us FROM spool") \
   X(SPOOL_WRITE, "UPDATE spool SET next_job = ?1, next_conversation = ?2, waiting = waiting + ?3, done = done + ?4," \
     " skipped = skipped + ?5, dead = dead + ?6, kept = kept + ?7, quarantined = quarantined + ?8 RETURNING waiting, dead") \
+  X(CLOCK_WRITE, "UPDATE spool SET boot_id = ?1, boot_us = ?2, wall_us = ?3, steady_us = ?4") \
   /* journal positions */ \
   X(POSITION_LIST, "SELECT file, offset FROM positions ORDER BY file") \
   X(POSITION_PUT, "INSERT INTO positions(file, offset, finished) VALUES(?1, ?2, ?3)" \

@@ -34,7 +34,8 @@ struct store {
   char name[9];
   struct store_state state, saved;
   int64_t data_version;
-  uint64_t waiting, dead; // as committed
+  uint64_t waiting, dead;    // as committed
+  struct clock_steady clock; // as it was kept when the store was opened
   struct store_claim *claims;
   struct buf scratch;
 };
@@ -66,6 +67,9 @@ enum err sql__number(sqlite3 *db, const char *text, int64_t *out) MUST_CHECK;
 
 // schema.c: ERR_FORMAT for a foreign database, ERR_VERSION for a newer one. `migrate`: brings an older or empty one up to date.
 enum err schema__check(sqlite3 *db, const char *path, bool migrate, struct why *why) MUST_CHECK;
+
+// clock.c: reads it from four columns
+void clock__read(sqlite3_stmt *stmt, int column, struct clock_steady *clock);
 
 // claims.c: a job in work and its conversation, in memory
 void claim__note(struct store *store, int64_t job, int64_t conversation);

@@ -118,6 +118,7 @@ static enum err load(struct store *store) {
   store->state.next_conversation = sqlite3_column_int64(stmt, 2);
   store->waiting = (uint64_t)sqlite3_column_int64(stmt, 3);
   store->dead = (uint64_t)sqlite3_column_int64(stmt, 4);
+  clock__read(stmt, 5, &store->clock);
   sqlite3_reset(stmt);
   if ((e = seen__load(store))) return e;
   stmt = store->stmts[STMT_DATA_VERSION];

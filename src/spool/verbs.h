@@ -15,7 +15,8 @@
   X(ANSWER, answer, true)                                                                                                                  \
   X(SENT, sent, true)                                                                                                                      \
   X(FINISH, finish, true)                                                                                                                  \
-  X(CLEAN, clean, true)
+  X(CLEAN, clean, true)                                                                                                                    \
+  X(CLOCK, clock, true)
 
 #define VERB_ENUM(id, name, writes) VERB_##id,
 enum verb_id { VERB_LIST(VERB_ENUM) VERB_COUNT };

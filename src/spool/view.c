@@ -25,6 +25,27 @@ enum err view__prepare(struct spool_view *view, const char *text, sqlite3_stmt *
   return rc == SQLITE_OK ? ERR_OK : view__fail(view, store__err(view->db, rc), why);
 }
 
+int64_t view__wall_us(const struct spool_view *view, int64_t stored_us) {
+  return stored_us ? stored_us + view->ahead_us : 0;
+}
+
+// How far the wall clock is ahead of the spool's, which runs on from what was kept of it.
+static enum err read_clock(struct spool_view *view, struct why *why) {
+  sqlite3_stmt *stmt = NULL;
+  enum err e = view__prepare(view, "SELECT boot_id, boot_us, wall_us, steady_us FROM spool", &stmt, why);
+  if (e) return e;
+  struct clock_steady kept = {0}, clock;
+  bool row = false;
+  e = sql__row(stmt, &row);
+  if (!e && row) clock__read(stmt, 0, &kept);
+  if (e) view__fail(view, e, why);
+  sqlite3_finalize(stmt);
+  int64_t boot_us = clock_boot_us(), wall_us = clock_wall_us();
+  clock_steady_begin(&clock, &kept, clock_boot_id(), boot_us, wall_us);
+  view->ahead_us = wall_us - clock_steady_at(&clock, boot_us, wall_us);
+  return e;
+}
+
 enum err spool_view_open(const char *path, struct spool_view **out, struct why *why) {
   sqlite3 *db = NULL;
   enum err e = store__connect(path, false, &db, why);
@@ -38,14 +59,14 @@ enum err spool_view_open(const char *path, struct spool_view **out, struct why *
     why_set(why, "cannot read %s: %s", path, sqlite3_errmsg(db));
   }
   if (!e) e = schema__check(db, path, false, why);
-  if (e) {
-    sqlite3_close(db);
-    return e;
-  }
   struct spool_view *view = xcalloc(1, sizeof *view);
   view->db = db;
-  *out = view;
-  return ERR_OK;
+  if (!e) e = read_clock(view, why);
+  if (e)
+    spool_view_close(view);
+  else
+    *out = view;
+  return e;
 }
 
 void spool_view_close(struct spool_view *view) {
@@ -66,12 +87,12 @@ void spool_view_close(struct spool_view *view) {
 // the end of the table.
 static const char *const list_sources[] = {"jobs j INDEXED BY jobs_waiting", "jobs j", "jobs j", "jobs j INDEXED BY jobs_dead"};
 
-static void read_row(sqlite3_stmt *stmt, enum spool_job_state state, struct spool_row *row) {
+static void read_row(const struct spool_view *view, sqlite3_stmt *stmt, enum spool_job_state state, struct spool_row *row) {
   *row = (struct spool_row){.state = state};
   row->id = sqlite3_column_int64(stmt, 0);
-  row->received_us = sqlite3_column_int64(stmt, 1);
-  row->next_us = sqlite3_column_int64(stmt, 2);
-  row->finished_us = sqlite3_column_int64(stmt, 3);
+  row->received_us = view__wall_us(view, sqlite3_column_int64(stmt, 1));
+  row->next_us = view__wall_us(view, sqlite3_column_int64(stmt, 2));
+  row->finished_us = view__wall_us(view, sqlite3_column_int64(stmt, 3));
   row->attempts = (unsigned)sqlite3_column_int(stmt, 4);
   const char **texts[] = {&row->phone_number_id, &row->user, &row->wamid, &row->type, &row->raw, &row->reason};
   for (size_t i = 0; i < COUNT_OF(texts); i++)
@@ -96,7 +117,7 @@ enum err spool_view_list(struct spool_view *view, enum spool_job_state state, co
     e = sql__row(stmt, &more);
     if (e || !more) break;
     struct spool_row row;
-    read_row(stmt, state, &row);
+    read_row(view, stmt, state, &row);
     on_row(ctx, &row);
   }
   if (e) view__fail(view, e, why);

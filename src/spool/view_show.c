@@ -3,13 +3,13 @@
 
 #define SHOW_JSON_BYTES (16u << 20)
 
-static void put_time(struct json_writer *w, const char *key, int64_t wall_us) {
-  if (wall_us == 0) {
+static void put_time(const struct spool_view *view, struct json_writer *w, const char *key, int64_t stored_us) {
+  if (stored_us == 0) {
     json_put_null(w, key);
     return;
   }
   char text[25];
-  clock_format_iso(wall_us, text);
+  clock_format_iso(view__wall_us(view, stored_us), text);
   json_put_string(w, key, text);
 }
 
@@ -25,14 +25,14 @@ static void put_json(struct json_writer *w, const char *key, struct span text) {
   arena_free(&arena);
 }
 
-static void put_status(struct json_writer *w, sqlite3_stmt *stmt) {
+static void put_status(const struct spool_view *view, struct json_writer *w, sqlite3_stmt *stmt) {
   if (sqlite3_column_type(stmt, 6) == SQLITE_NULL) {
     json_put_null(w, "status");
     return;
   }
   json_open(w, "status", '{');
   json_put_string(w, "status", status__name(sqlite3_column_int64(stmt, 6)));
-  put_time(w, "at", sqlite3_column_int64(stmt, 7));
+  put_time(view, w, "at", sqlite3_column_int64(stmt, 7));
   if (sqlite3_column_int64(stmt, 6) == SPOOL_STATUS_FAILED) {
     json_put_i64(w, "error_code", sqlite3_column_int64(stmt, 8));
     json_put_text(w, "error", sql__span(stmt, 9));
@@ -58,10 +58,10 @@ static enum err show_outgoing(struct spool_view *view, int64_t job, struct json_
     json_open(w, NULL, '{');
     json_put_i64(w, "index", sqlite3_column_int64(stmt, 0) - STORE_OUT_FIRST(job));
     json_put_string(w, "state", out__state_name(sqlite3_column_int64(stmt, 1)));
-    put_time(w, "unknown_since", sqlite3_column_int64(stmt, 2));
-    put_time(w, "sent", sqlite3_column_int64(stmt, 3));
+    put_time(view, w, "unknown_since", sqlite3_column_int64(stmt, 2));
+    put_time(view, w, "sent", sqlite3_column_int64(stmt, 3));
     json_put_text(w, "wamid", sql__span(stmt, 4));
-    put_status(w, stmt);
+    put_status(view, w, stmt);
     put_json(w, "body", sql__span(stmt, 5));
     json_close(w, '}');
   }
@@ -71,17 +71,17 @@ static enum err show_outgoing(struct spool_view *view, int64_t job, struct json_
   return e;
 }
 
-static void put_job(struct json_writer *w, sqlite3_stmt *stmt) {
+static void put_job(const struct spool_view *view, struct json_writer *w, sqlite3_stmt *stmt) {
   json_put_i64(w, "id", sqlite3_column_int64(stmt, 0));
   json_put_i64(w, "conversation", sqlite3_column_int64(stmt, 1));
   json_put_string(w, "state", spool_job_state_name((enum spool_job_state)sqlite3_column_int(stmt, 2)));
   json_put_i64(w, "attempts", sqlite3_column_int64(stmt, 3));
   json_put_bool(w, "answered", sqlite3_column_int(stmt, 4) != 0);
-  put_time(w, "received", sqlite3_column_int64(stmt, 5));
-  put_time(w, "message_time", sqlite3_column_int64(stmt, 6));
-  put_time(w, "next", sqlite3_column_int64(stmt, 7));
-  put_time(w, "finished", sqlite3_column_int64(stmt, 8));
-  put_time(w, "last_inbound", sqlite3_column_int64(stmt, 9));
+  put_time(view, w, "received", sqlite3_column_int64(stmt, 5));
+  put_time(view, w, "message_time", sqlite3_column_int64(stmt, 6));
+  put_time(view, w, "next", sqlite3_column_int64(stmt, 7));
+  put_time(view, w, "finished", sqlite3_column_int64(stmt, 8));
+  put_time(view, w, "last_inbound", sqlite3_column_int64(stmt, 9));
   static const char *const names[] = {"phone_number_id", "user", "wamid", "type", "profile_name", "reason"};
   for (size_t i = 0; i < COUNT_OF(names); i++)
     json_put_text(w, names[i], sql__span(stmt, 10 + (int)i));
@@ -100,7 +100,7 @@ enum err spool_view_show(struct spool_view *view, int64_t job, struct json_write
   bool row = false;
   e = sql__row(stmt, &row);
   if (e) view__fail(view, e, why);
-  if (!e && row) put_job(w, stmt);
+  if (!e && row) put_job(view, w, stmt);
   sqlite3_finalize(stmt);
   if (e) return e;
   if (!row) {

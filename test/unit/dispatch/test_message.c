@@ -70,11 +70,28 @@ static void stamps_are_seconds_or_milliseconds_or_missing(void **state) {
   assert_int_equal(stamp("{}"), 0);
 }
 
+// Steady and wall clock agree, one of them is a day off, or the message was delivered late.
+static void late_is_what_is_late_by_both_clocks(void **state) {
+  (void)state;
+  const int64_t t = INT64_C(1700000000000000), second = 1000000, day = 86400 * second;
+  assert_true(message_sent_steady_us(0, t, t) == 0);
+  assert_true(message_sent_steady_us(t - second, t, t) == t - second);
+  assert_true(message_sent_steady_us(t - 2 * day, t, t) == t - 2 * day);
+  assert_true(message_sent_steady_us(t + second, t, t) == t); // a sender that is ahead
+  // The wall clock jumped.
+  assert_true(message_sent_steady_us(t - second, t + day, t) == t - second);
+  assert_true(message_sent_steady_us(t - second, t - day, t) == t);
+  // The steady clock began under a wrong one, the wall clock was set right.
+  assert_true(message_sent_steady_us(t - second, t, t + 9 * day) == t + 9 * day - second);
+  assert_true(message_sent_steady_us(t - second, t, t - 9 * day) == t - 9 * day);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(words_of_each_type),
       cmocka_unit_test(a_bot_answers_no_reactions_and_nothing_unknown),
       cmocka_unit_test(stamps_are_seconds_or_milliseconds_or_missing),
+      cmocka_unit_test(late_is_what_is_late_by_both_clocks),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -55,6 +55,31 @@ static void refuses_foreign_and_newer_databases(void **state) {
   assert_non_null(strstr(why.text, "another program"));
 }
 
+static void the_steady_clock_is_kept(void **state) {
+  struct world *w = *state;
+  assert_int_equal(spool_clock(w->spool).steady_us, 0);
+  struct clock_steady kept = {.boot_id = UINT64_C(0xfedcba9876543210), .boot_us = 7, .wall_us = T0 + DAY_US, .steady_us = T0};
+  spool_keep_clock(w->spool, &kept);
+  world_restart(w);
+  struct clock_steady clock = spool_clock(w->spool);
+  assert_memory_equal(&clock, &kept, sizeof kept);
+}
+
+static void an_older_file_is_brought_up_to_date(void **state) {
+  struct world *w = *state;
+  struct spool_item item = message("u", "a");
+  OK(ingest(w, &item, 1));
+  world_stop(w);
+  exec(w->path, "ALTER TABLE spool DROP COLUMN boot_id; ALTER TABLE spool DROP COLUMN boot_us; ALTER TABLE spool DROP COLUMN wall_us;"
+                "ALTER TABLE spool DROP COLUMN steady_us; PRAGMA user_version = 1");
+  world_start(w);
+  assert_int_equal(waiting(w), 1);
+  assert_int_equal(spool_clock(w->spool).steady_us, 0);
+  struct spool_job *job = claim(w, item.conversation);
+  assert_non_null(job);
+  spool_job_free(job);
+}
+
 static void makes_a_private_file_that_keeps_its_name(void **state) {
   struct world *w = *state;
   struct stat st;
@@ -228,6 +253,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(refuses_a_damaged_file_and_says_what_to_do, world_setup, world_teardown),
       cmocka_unit_test_setup_teardown(refuses_foreign_and_newer_databases, world_setup, world_teardown),
+      cmocka_unit_test_setup_teardown(the_steady_clock_is_kept, world_setup, world_teardown),
+      cmocka_unit_test_setup_teardown(an_older_file_is_brought_up_to_date, world_setup, world_teardown),
       cmocka_unit_test_setup_teardown(makes_a_private_file_that_keeps_its_name, world_setup, world_teardown),
       cmocka_unit_test_setup_teardown(every_commit_is_synced, world_setup, world_teardown),
       cmocka_unit_test_setup_teardown(a_failed_transaction_takes_all_back, world_setup, world_teardown),

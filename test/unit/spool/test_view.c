@@ -46,6 +46,25 @@ static void lists_newest_first(void **state) {
   spool_view_close(view);
 }
 
+static void on_time(void *ctx, const struct spool_row *row) {
+  *(int64_t *)ctx = row->received_us;
+}
+
+// The spool's clock is an hour behind the wall clock, which was set meanwhile: people are told by the wall clock.
+static void times_are_told_by_the_wall_clock(void **state) {
+  struct world *w = *state;
+  int64_t wall_us = clock_wall_us(), hour_us = 3600 * SEC_US, told = 0;
+  struct clock_steady clock = {.boot_id = clock_boot_id(), .boot_us = clock_boot_us(), .wall_us = wall_us, .steady_us = wall_us - hour_us};
+  spool_keep_clock(w->spool, &clock);
+  struct spool_item item = message("u", "a");
+  item.received_us = clock.steady_us;
+  OK(ingest(w, &item, 1));
+  struct spool_view *view = view_open(w);
+  OK(spool_view_list(view, SPOOL_JOB_WAITING, "", 10, on_time, &told, NULL));
+  assert_true(llabs(told - wall_us) < hour_us / 2);
+  spool_view_close(view);
+}
+
 static void shows_messages_and_statuses(void **state) {
   struct world *w = *state;
   struct spool_item item = message("u", "a");
@@ -173,6 +192,7 @@ static void refuses_what_is_no_spool(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(lists_newest_first, world_setup, world_teardown),
+      cmocka_unit_test_setup_teardown(times_are_told_by_the_wall_clock, world_setup, world_teardown),
       cmocka_unit_test_setup_teardown(shows_messages_and_statuses, world_setup, world_teardown),
       cmocka_unit_test_setup_teardown(retry_brings_dead_letters_back, world_setup, world_teardown),
       cmocka_unit_test_setup_teardown(dropped_while_in_work, world_setup, world_teardown),
