@@ -94,6 +94,10 @@ void config_admin_bind(const struct config *config, struct buf *out); // nothing
 // Whether config_load reads this environment variable: children get a snapshot and need none of them (some are secrets).
 bool config_reads_variable(struct span name);
 
+// Where an option was set, for messages: "wahookd.conf:12: server.user", "flag --workers: server.workers", "server.user" for a default.
+// Adds to `out`.
+void config_place(const struct config *config, enum config_option_id id, struct buf *out);
+
 // Single values, also for tools: "30s", "500ms", "2h", "7d", plain seconds; "16KiB", "3MiB", plain bytes; "100/minute".
 enum err config_parse_duration(struct span text, int64_t *out_ms) MUST_CHECK;
 enum err config_parse_size(struct span text, int64_t *out_bytes) MUST_CHECK;

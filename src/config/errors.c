@@ -58,3 +58,9 @@ void config_errors_free(struct config_errors *errors) {
   config_free(errors->partial);
   *errors = (struct config_errors){.count = 0};
 }
+
+void config_place(const struct config *config, enum config_option_id id, struct buf *out) {
+  char name[CONFIG__NAME_MAX];
+  const char *where = config->origins ? config->origins[id].where : NULL;
+  buf_printf(out, "%s%s%s", where ? where : "", where ? ": " : "", config__dotted(id, name));
+}

@@ -167,6 +167,15 @@ static enum err listener_open(struct listeners *l, struct listener *listener, co
   return e;
 }
 
+// "wahookd.conf:3: server.bind: cannot listen on ..."
+static void name_place(const struct config *config, enum config_option_id id, struct why *why) {
+  struct buf text = {0};
+  config_place(config, id, &text);
+  buf_printf(&text, ": %s", why->text);
+  why_set(why, "%s", text.data);
+  buf_free(&text);
+}
+
 enum err listeners_open(const struct config *config, unsigned workers, const struct listeners *old, int64_t patience_ms,
                         struct listeners **out, struct why *why) {
   struct listeners *l = xcalloc(1, sizeof *l);
@@ -181,11 +190,13 @@ enum err listeners_open(const struct config *config, unsigned workers, const str
   struct buf admin = {0};
   config_admin_bind(config, &admin);
   if (e == ERR_OK && admin.len) e = listener_open(l, &l->admin, admin.data, true, workers, old, patience_ms, why);
-  buf_free(&admin);
   if (e == ERR_OK)
     *out = l;
-  else
+  else {
+    name_place(config, admin.len && l->admin.address.sa_len ? OPT_admin_bind : OPT_server_bind, why);
     listeners_close(l, old);
+  }
+  buf_free(&admin);
   return e;
 }
 

@@ -41,15 +41,40 @@ static bool is_next(const struct child *child) {
 }
 
 // What only a restart can change.
-static const char *unchangeable(const struct master *master, const struct config *next) {
-  const struct config *now = master->config;
-  if (strcmp(now->server_state_dir, next->server_state_dir) != 0) return "server.state_dir";
-  if (strcmp(now->server_user, next->server_user) != 0) return "server.user";
-  if (strcmp(now->server_group, next->server_group) != 0) return "server.group";
-  if (strcmp(now->server_pid_file, next->server_pid_file) != 0) return "server.pid_file";
-  if (now->limits_table_size != next->limits_table_size) return "limits.table_size";
-  if (now->server_daemon != next->server_daemon) return "server.daemon";
-  return NULL;
+static const struct {
+  enum config_option_id id;
+  size_t offset;
+  bool is_text;
+} fixed[] = {
+    {OPT_server_state_dir, offsetof(struct config, server_state_dir), true},
+    {OPT_server_user, offsetof(struct config, server_user), true},
+    {OPT_server_group, offsetof(struct config, server_group), true},
+    {OPT_server_pid_file, offsetof(struct config, server_pid_file), true},
+    {OPT_server_daemon, offsetof(struct config, server_daemon), false},
+    {OPT_limits_table_size, offsetof(struct config, limits_table_size), false},
+};
+
+static bool differs(const struct config *now, const struct config *next, size_t f) {
+  const char *a = (const char *)now + fixed[f].offset, *b = (const char *)next + fixed[f].offset;
+  if (fixed[f].is_text) return strcmp(*(char *const *)(const void *)a, *(char *const *)(const void *)b) != 0;
+  return memcmp(a, b, fixed[f].id == OPT_server_daemon ? sizeof(bool) : sizeof(int64_t)) != 0;
+}
+
+// True when there is such a change: each is told, with its place.
+static bool refuse_fixed(struct master *master, const struct config *next) {
+  struct buf lines = {0};
+  unsigned count = 0;
+  for (size_t f = 0; f < COUNT_OF(fixed); f++) {
+    if (!differs(master->config, next, f)) continue;
+    config_place(next, fixed[f].id, &lines);
+    buf_add_text(&lines, ": can only be changed by a restart (put the old value back, or restart wahookd)\n");
+    count++;
+  }
+  log_lines(LOG_LEVEL_ERROR, &lines);
+  report_reason(&master->report, REPORT_RELOAD, buf_span(&lines));
+  if (count) refuse(master, "%u option%s can only be changed by a restart", count, count == 1 ? "" : "s");
+  buf_free(&lines);
+  return count > 0;
 }
 
 static enum err read_next(struct master *master, struct config **out) {
@@ -64,8 +89,7 @@ static enum err read_next(struct master *master, struct config **out) {
     log_lines(LOG_LEVEL_ERROR, &errors.text);
     report_reason(&master->report, REPORT_RELOAD, buf_span(&errors.text));
     refuse(master, "the new configuration has %u error%s", errors.count, errors.count == 1 ? "" : "s");
-  } else if (unchangeable(master, next)) {
-    refuse(master, "%s can only be changed by a restart", unchangeable(master, next));
+  } else if (refuse_fixed(master, next)) {
     e = ERR_CONFIG;
   } else {
     *out = next;

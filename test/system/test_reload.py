@@ -75,11 +75,13 @@ def test_a_bad_reload_changes_nothing_and_says_why(from_file):
     assert "server.workers" in p.log()
     write_config(p.directory, p.port, state_dir=str(p.directory / "elsewhere"))
     p.popen.send_signal(signal.SIGHUP)
-    p.wait_log("reload refused: server.state_dir can only be changed by a restart")
+    p.wait_log("reload refused: 1 option can only be changed by a restart")
+    line = 1 + p.path.read_text().splitlines().index(f'state_dir = "{p.directory}/elsewhere"')
+    assert f"{p.path}:{line}: server.state_dir: can only be changed by a restart" in p.log()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         write_config(p.directory, p.port, bind=[f"127.0.0.1:{p.port}", f"127.0.0.1:{taken.getsockname()[1]}"])
         p.popen.send_signal(signal.SIGHUP)
-        p.wait_log(f"reload refused: cannot listen on 127.0.0.1:{taken.getsockname()[1]}")
+        p.wait_log(f"reload refused: {p.path}:2: server.bind: cannot listen on 127.0.0.1:{taken.getsockname()[1]}")
     assert offspring(p.pid) == before
     assert request(p.port, "GET", "/ready").status == 200
 
