@@ -40,6 +40,7 @@ struct http_limits {
   int64_t write_ms;                     // without progress on a write; reset
   unsigned max_pipeline;                // requests in work per connection; reading stops beyond
   unsigned max_connections;             // total; accepting stops beyond
+  unsigned max_connections_per_address; // reset beyond; an IPv6 /64 counts as one address; 0: half of what fits
   unsigned max_requests_per_connection; // 0: no bound
 };
 struct http_limits http_limits_default(void);
@@ -70,8 +71,13 @@ struct http_server_options {
 };
 struct http_server *http_server_new(const struct http_server_options *options);
 // Serves an already listening descriptor (TCP or unix); several may be added. Takes the descriptor over. `tag` comes back in
-// http_request_listener().
+// http_request_listener(). From HTTP_OPERATOR_TAG on it is the operator's listener: a few of its connections are taken when all places for
+// others are.
+#define HTTP_OPERATOR_TAG 1000
 enum err http_server_listen(struct http_server *server, int fd, int tag) MUST_CHECK;
+// Sets limits.max_connections_per_address, before the first connection. Trusted proxies and unix sockets are not counted; a client that a
+// proxy names by the PROXY protocol is.
+void http_server_limit_address(struct http_server *server, unsigned connections);
 // Stops accepting, answers what is open with Connection: close, closes idle connections; on_done when none is left.
 void http_server_drain(struct http_server *server, void (*on_done)(void *ctx), void *ctx);
 unsigned http_server_connections(const struct http_server *server);

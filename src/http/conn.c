@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "internal.h"
-#include "wahook/log.h"
 
 #define CONTINUE_BYTES 25      // "HTTP/1.1 100 Continue\r\n\r\n"
 #define LINGER_BYTES   2097152 // dropped at most after the last answer
@@ -256,6 +255,10 @@ static bool take_proxy_header(struct http__conn *conn, struct span *bytes) {
     conn->peer = client;
     http__address_text((const struct sockaddr *)&conn->peer, conn->peer_text);
     conn->trusted = false; // the client is no proxy of ours: its X-Forwarded-For counts for nothing
+    if (!http__door_admits(conn)) {
+      http__conn_close(conn, HTTP__CLOSE_SERVER);
+      return false;
+    }
   }
   *bytes = span_from(*bytes, used);
   return true;
@@ -407,6 +410,10 @@ void http__conn_open(struct http__conn *conn) {
   }
   http__address_text((const struct sockaddr *)&conn->peer, conn->peer_text);
   conn->trusted = options->is_trusted && options->is_trusted((const struct sockaddr *)&conn->peer, options->ctx);
+  if (!http__door_admits(conn)) {
+    http__conn_close(conn, HTTP__CLOSE_SERVER);
+    return;
+  }
   conn->want_proxy = options->trust_proxy_protocol && conn->trusted && conn->peer.ss_family != AF_UNIX;
   http__conn_deadline(conn, HTTP__D_FRESH, loop_now_us(server->loop));
   http__conn_start_reading(conn);

@@ -5,10 +5,12 @@
 #include <netinet/in.h>
 #include <sys/un.h>
 
+#include "crowd.h"
 #include "deadline.h"
 #include "message.h"
 #include "parser.h"
 #include "wahook/http.h"
+#include "wahook/log.h"
 
 #define HTTP__SCRATCH_BYTES 65536
 #define HTTP__CLIENT_TEXT   48
@@ -111,6 +113,7 @@ struct http__conn {
   size_t write_seen;         // queue size at the last look
   int64_t write_progress_us; // when it moved last
   size_t lingered;           // bytes dropped
+  struct http__place *place; // among those of its address; NULL: not counted
   int listener_tag;
   bool busy;          // inside process or flush: do not enter again
   bool reading_on;    // uv_read_start is in force
@@ -170,14 +173,19 @@ struct http_server {
   struct http__pool pool;
   struct http__listener *listeners;
   struct http__conn *conns, *free_conns;
+  struct http__crowd crowd;
   struct http_request **requests; // by index
   uint32_t request_count;         // slots made
   struct http_request *free_requests;
   unsigned connections, in_work;
-  unsigned open_handles; // listeners, connections, timer
-  bool accept_paused, draining, closing, sweeping;
-  unsigned paused_at; // connections when descriptors ran short
-  int fd_ceiling;     // a connection with a descriptor from here on stops accepting
+  unsigned open_handles;                  // listeners, connections, timer
+  bool full, draining, closing, sweeping; // full: no more are accepted until one closes
+  unsigned operators;                     // connections of the operator's listener
+  unsigned accepted;                      // in this turn
+  int fd_ceiling;                         // a connection with a descriptor from here on shows that they run short
+  unsigned fd_room;                       // connections that the descriptors are enough for, as was found out so
+  struct loop_hook turn;
+  struct log_limit door_limit, crowd_limit;
   struct loop_timer sweep;
   struct http__deadlines deadlines;
   struct buf text; // scratch for JSON errors
@@ -189,10 +197,23 @@ struct http_server {
   char scratch[HTTP__SCRATCH_BYTES];
 };
 
+// A connection with an initialised handle is one of the server's from here on.
+void http__server_conn_new(struct http_server *server, struct http__conn *conn);
 // A connection's handle is closed: its memory goes back, accepting may go on.
 void http__server_conn_closed(struct http_server *server, struct http__conn *conn);
 void http__server_expire(struct http__conn *conn, enum http__deadline_kind kind, int64_t now_us); // conn's part of the sweep
 const char *http__server_date(struct http_server *server);
+
+// ---------------------------------------------------------------- accept.c: who comes in
+
+void http__door_init(struct http_server *server);
+void http__door_on_connection(uv_stream_t *listener, int status);
+// Draining: what was accepted in the kernel already comes in, since closing the listener would reset it.
+void http__door_last(struct http__listener *listener);
+// The connection's client is known: false when it has all the connections that one address may have.
+bool http__door_admits(struct http__conn *conn);
+// A connection is gone: another one may come in.
+void http__door_left(struct http_server *server, struct http__place *place, int listener_tag);
 // Counts, if there is a block to count in: small tools have none.
 static inline void http__count(struct http_server *server, enum metric metric, uint64_t n) {
   if (server->slot) metrics_add(server->slot, metric, n);

@@ -1,9 +1,7 @@
-// The server: listeners, accepting within limits, the sweep of deadlines, draining. Runs in workers and tools.
-#include <limits.h>
+// The server: listeners, the sweep of deadlines, draining. Runs in workers and tools.
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "internal.h"
@@ -12,16 +10,6 @@
 #define BACKLOG             4096 // the system's own bound applies
 #define DRAIN_GRACE_US      250000
 #define DRAIN_SINCE_LAST_US 1000000
-
-// Descriptors are numbered from the lowest free one: a high number means that few are left. Some stay for files and databases.
-static int fd_ceiling(void) {
-  struct rlimit limit;
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur > INT_MAX) return INT_MAX;
-  int all = (int)limit.rlim_cur, reserve = all / 8;
-  if (reserve > 128) reserve = 128;
-  if (reserve < 16) reserve = 16;
-  return all > reserve * 2 ? all - reserve : all / 2;
-}
 
 const char *http__server_date(struct http_server *server) {
   int64_t wall_us = clock_wall_us();
@@ -77,7 +65,7 @@ struct http_server *http_server_new(const struct http_server_options *options) {
   server->loop = options->loop;
   server->slot = options->slot;
   server->pool.slot = options->slot;
-  server->fd_ceiling = fd_ceiling();
+  http__door_init(server);
   server->id_seed = random_u64();
   server->date_second = -1;
   http__deadlines_init(&server->deadlines);
@@ -95,6 +83,7 @@ static void server_free(struct http_server *server) {
   for (uint32_t i = 0; i < server->request_count; i++)
     free(server->requests[i]);
   free(server->requests);
+  http__crowd_free(&server->crowd);
   http__pool_free(&server->pool);
   buf_free(&server->text);
   server->magic = 0;
@@ -116,31 +105,9 @@ static void on_timer_closed(void *ctx) {
   handle_closed(ctx);
 }
 
-// ---------------------------------------------------------------- accepting
+// ---------------------------------------------------------------- connections
 
-static void pause_accepting(struct http_server *server) {
-  if (!server->accept_paused) http__count(server, METRIC_HTTP_ACCEPT_PAUSED, 1);
-  server->accept_paused = true;
-  server->paused_at = server->connections;
-}
-
-static void accept_one(struct http__listener *listener) {
-  struct http_server *server = listener->server;
-  struct http__conn *conn = server->free_conns;
-  if (conn)
-    server->free_conns = conn->next;
-  else
-    conn = http__pool_new(&server->pool, sizeof *conn);
-  memset(conn, 0, sizeof *conn);
-  conn->magic = HTTP__CONN_MAGIC;
-  conn->server = server;
-  conn->listener_tag = listener->tag;
-  uv_loop_t *uv = loop_uv(server->loop);
-  if (listener->family == AF_UNIX)
-    ALWAYS(uv_pipe_init(uv, &conn->uv.pipe, 0) == 0);
-  else
-    ALWAYS(uv_tcp_init(uv, &conn->uv.tcp) == 0);
-  conn->uv.handle.data = conn;
+void http__server_conn_new(struct http_server *server, struct http__conn *conn) {
   conn->next = server->conns;
   if (server->conns) server->conns->previous = conn;
   server->conns = conn;
@@ -148,38 +115,6 @@ static void accept_one(struct http__listener *listener) {
   server->open_handles++;
   if (server->slot) metrics_set(server->slot, METRIC_HTTP_CONNECTIONS_OPEN, server->connections);
   sweep_while_needed(server);
-  if (uv_accept(&listener->uv.stream, &conn->uv.stream) != 0) {
-    http__conn_close(conn, HTTP__CLOSE_DONE);
-    return;
-  }
-  http__count(server, METRIC_HTTP_CONNECTIONS, 1);
-  uv_os_fd_t fd;
-  if (uv_fileno(&conn->uv.handle, &fd) == 0 && fd >= server->fd_ceiling) pause_accepting(server);
-  http__conn_open(conn);
-}
-
-static void on_connection(uv_stream_t *stream, int status) {
-  struct http__listener *listener = stream->data;
-  ALWAYS(listener->magic == HTTP__LISTENER_MAGIC);
-  struct http_server *server = listener->server;
-  if (status < 0 || listener->closing) return;
-  if (!server->accept_paused && server->connections >= server->options.limits.max_connections) pause_accepting(server);
-  // Not taken: libuv keeps this one and stops polling, all others wait in the kernel's queue.
-  if (server->accept_paused)
-    listener->waiting = true;
-  else
-    accept_one(listener);
-}
-
-static void resume_accepting(struct http_server *server) {
-  if (!server->accept_paused || server->closing) return;
-  if (server->connections >= server->options.limits.max_connections || server->connections >= server->paused_at) return;
-  server->accept_paused = false;
-  for (struct http__listener *listener = server->listeners; listener && !server->accept_paused; listener = listener->next) {
-    if (!listener->waiting || listener->closing) continue;
-    listener->waiting = false;
-    accept_one(listener);
-  }
 }
 
 void http__server_conn_closed(struct http_server *server, struct http__conn *conn) {
@@ -188,13 +123,13 @@ void http__server_conn_closed(struct http_server *server, struct http__conn *con
   else
     server->conns = conn->next;
   if (conn->next) conn->next->previous = conn->previous;
+  server->connections--;
+  if (server->slot) metrics_set(server->slot, METRIC_HTTP_CONNECTIONS_OPEN, server->connections);
   conn->magic = 0;
   conn->next = server->free_conns;
   server->free_conns = conn;
-  server->connections--;
-  if (server->slot) metrics_set(server->slot, METRIC_HTTP_CONNECTIONS_OPEN, server->connections);
   sweep_while_needed(server);
-  resume_accepting(server);
+  http__door_left(server, conn->place, conn->listener_tag);
   handle_closed(server);
 }
 
@@ -247,7 +182,7 @@ enum err http_server_listen(struct http_server *server, int fd, int tag) {
   listener->next = server->listeners;
   server->listeners = listener;
   server->open_handles++;
-  if (!e) e = uv_listen(&listener->uv.stream, BACKLOG, on_connection);
+  if (!e) e = uv_listen(&listener->uv.stream, BACKLOG, http__door_on_connection);
   if (!e) return ERR_OK;
   listener_close(listener);
   return ERR_IO;
@@ -272,10 +207,7 @@ void http_server_drain(struct http_server *server, void (*on_done)(void *ctx), v
   if (!server->draining) {
     server->draining = true;
     for (struct http__listener *listener = server->listeners; listener; listener = listener->next) {
-      if (listener->waiting && !listener->closing) { // accepted already: closing the listener would reset it
-        listener->waiting = false;
-        accept_one(listener);
-      }
+      if (!listener->closing) http__door_last(listener);
       listener_close(listener);
     }
     int64_t now_us = loop_now_us(server->loop);
@@ -300,6 +232,7 @@ void http_server_close(struct http_server *server) {
   ALWAYS(server->magic == HTTP__SERVER_MAGIC);
   if (server->closing) return;
   server->closing = true;
+  loop_hook_remove(server->loop, &server->turn);
   for (struct http__listener *listener = server->listeners; listener; listener = listener->next)
     listener_close(listener);
   for (struct http__conn *conn = server->conns; conn; conn = conn->next)

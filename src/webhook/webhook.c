@@ -42,6 +42,7 @@ struct webhook *webhook_new(const struct webhook_options *options) {
 void webhook_start(struct webhook *webhook, struct journal *journal, struct http_server *server) {
   webhook->journal = journal;
   webhook->server = server;
+  http_server_limit_address(server, (unsigned)webhook->config->server_max_connections_per_address);
 }
 
 void webhook_free(struct webhook *webhook) {

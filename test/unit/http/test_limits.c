@@ -106,6 +106,7 @@ static void beyond_the_cap_clients_wait_and_are_served_in_turn(void **state) {
   struct world world = {0};
   struct http_limits limits = http_limits_default();
   limits.max_connections = 2;
+  limits.max_connections_per_address = UINT_MAX;
   run(&world, &limits, false, crowd_client);
   assert_int_equal(world.handled, 4);
   assert_true(world.slot->counters[METRIC_HTTP_ACCEPT_PAUSED] >= 1);

@@ -29,7 +29,7 @@ struct world {
   struct loop_timer later;
   struct http_ticket tickets[8];
   unsigned ticket_count;
-  uint16_t port;
+  uint16_t port, operators_port;
   _Atomic unsigned handled, found, answered;
   _Atomic bool drained;
   char client[HTTP__CLIENT_TEXT];
@@ -73,6 +73,13 @@ static UNUSED void on_slow(struct http_request *request, void *ctx) {
   loop_timer_start(&world->later, 300, 0);
 }
 
+// Holds up the loop: what comes meanwhile comes at once.
+static UNUSED void on_nap(struct http_request *request, void *ctx) {
+  (void)ctx;
+  usleep(200000);
+  http_respond(request, 200, NULL, SPAN(""), NULL, 0);
+}
+
 static UNUSED void on_head_no(struct http_request *request, void *ctx) {
   (void)ctx;
   http_respond_error(request, 401, "no \"entry\"");
@@ -110,6 +117,17 @@ static UNUSED bool trusts_all(const struct sockaddr *peer, void *ctx) {
   return peer->sa_family == AF_INET && ntohl(((const struct sockaddr_in *)(const void *)peer)->sin_addr.s_addr) == INADDR_LOOPBACK;
 }
 
+static UNUSED uint16_t listen_on_loopback(struct world *world, int tag) {
+  int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  socklen_t len = sizeof address;
+  assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+  assert_int_equal(listen(fd, 128), 0);
+  getsockname(fd, (struct sockaddr *)&address, &len);
+  assert_int_equal(http_server_listen(world->server, fd, tag), ERR_OK);
+  return ntohs(address.sin_port);
+}
+
 static UNUSED void run(struct world *world, const struct http_limits *limits, bool proxy, void *(*client)(void *)) {
   const unsigned get = HTTP_ALLOW(HTTP_M_GET), post = HTTP_ALLOW(HTTP_M_POST);
   const struct http_route routes[] = {
@@ -117,6 +135,7 @@ static UNUSED void run(struct world *world, const struct http_limits *limits, bo
       {.path = "/slow", .methods = get, .on_request = on_slow, .ctx = world},
       {.path = "/evil", .methods = get, .on_request = on_evil, .ctx = world},
       {.path = "/big", .methods = get, .on_request = on_big, .ctx = world},
+      {.path = "/nap", .methods = get, .on_request = on_nap, .ctx = world},
       {.path = "/no", .methods = post, .on_head = on_head_no, .on_request = on_echo, .ctx = world},
   };
   static struct shm_slot slots[16]; // a block for each world of this program
@@ -133,14 +152,8 @@ static UNUSED void run(struct world *world, const struct http_limits *limits, bo
                                                                 .trust_proxy_protocol = proxy,
                                                                 .is_trusted = proxy ? trusts_all : NULL});
   assert_null(http_request_find(world->server, (struct http_ticket){0}));
-  int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-  socklen_t len = sizeof address;
-  assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
-  assert_int_equal(listen(fd, 128), 0);
-  getsockname(fd, (struct sockaddr *)&address, &len);
-  world->port = ntohs(address.sin_port);
-  assert_int_equal(http_server_listen(world->server, fd, 7), ERR_OK);
+  world->port = listen_on_loopback(world, 7);
+  world->operators_port = listen_on_loopback(world, HTTP_OPERATOR_TAG);
   loop_waker_init(world->loop, &world->done, on_done, world);
   loop_waker_init(world->loop, &world->drain, on_drain, world);
   loop_timer_init(world->loop, &world->later, on_later, world);
@@ -156,14 +169,21 @@ static UNUSED void run(struct world *world, const struct http_limits *limits, bo
 #define GET  "GET /echo HTTP/1.1\r\nHost: a\r\n"
 #define LAST GET "Connection: close\r\n\r\n"
 
-static UNUSED int dial(const struct world *world) {
+// From 127.0.0.`source`: all of 127.0.0.0/8 are addresses of this machine.
+static UNUSED int dial_from(uint16_t port, unsigned source) {
   int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
-  struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(world->port)};
+  struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(port)};
+  struct sockaddr_in own = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000000u + source)};
+  if (bind(fd, (struct sockaddr *)&own, sizeof own) != 0) abort();
   struct timeval patience = {.tv_sec = 10};
   setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   if (connect(fd, (struct sockaddr *)&address, sizeof address) != 0) abort();
   return fd;
+}
+
+static UNUSED int dial(const struct world *world) {
+  return dial_from(world->port, 1);
 }
 
 static UNUSED void say(int fd, const char *text) {
