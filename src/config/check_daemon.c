@@ -4,6 +4,7 @@
 
 #include <sched.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -97,6 +98,20 @@ static void check_user(const struct check *c) {
     if (!e && other) e = config__check_users_place(user, group, config->log_access, &why);
     error_if(c, OPT_log_access, e, &why);
   }
+}
+
+// Every process raises its limit to the hard one. Connections that do not fit are no error: accepting pauses before the limit.
+static void check_descriptors(const struct check *c) {
+  enum { FILES_BESIDE = 128 };
+  struct rlimit limit;
+  struct why why;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_max == RLIM_INFINITY) return;
+  if ((uint64_t)c->config->server_max_connections + FILES_BESIDE <= limit.rlim_max) return;
+  why_set(&why,
+          "a worker may open %llu files, too few for %lld connections and %d files beside them: it takes fewer (raise LimitNOFILE in the "
+          "systemd unit or ulimit -Hn, or set fewer)",
+          (unsigned long long)limit.rlim_max, (long long)c->config->server_max_connections, FILES_BESIDE);
+  warning(c, OPT_server_max_connections, why.text);
 }
 
 static void check_listeners(const struct check *c) {
@@ -234,6 +249,7 @@ enum err config_check_daemon(const struct config *config, struct config_errors *
   check_user(&c);
   check_listeners(&c);
   check_files(&c);
+  check_descriptors(&c);
   check_webhook(&c);
   check_keys(&c);
   check_directory(&c);

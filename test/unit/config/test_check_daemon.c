@@ -3,6 +3,7 @@
 #include "fixture.h"
 
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
@@ -168,6 +169,19 @@ static void warns_of_what_may_be_meant(void **state) {
   }
 }
 
+static void warns_of_connections_that_do_not_fit(void **state) {
+  struct world *w = *state;
+  struct rlimit limit = {300, 300};
+  assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+  assert_string_equal(ask(w, SECRET "[server]\nmax_connections = 172\n", NULL, NULL), "");
+  assert_null(strstr(w->f.errors.warnings.data, "max_connections"));
+  fixture_free(&w->f);
+  assert_string_equal(ask(w, SECRET "[server]\nmax_connections = 173\n", NULL, NULL), "");
+  assert_non_null(strstr(w->f.errors.warnings.data, ":4: server.max_connections: a worker may open 300 files"));
+  assert_non_null(strstr(w->f.errors.warnings.data, "raise LimitNOFILE"));
+  fixture_free(&w->f);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(asks_for_more, make_world, end_world),
@@ -175,6 +189,8 @@ int main(void) {
       cmocka_unit_test_setup_teardown(looks_at_the_state_directory, make_world, end_world),
       cmocka_unit_test_setup_teardown(stays_silent_about_what_was_refused, make_world, end_world),
       cmocka_unit_test_setup_teardown(warns_of_what_may_be_meant, make_world, end_world),
+      // Last: the limit cannot be raised again.
+      cmocka_unit_test_setup_teardown(warns_of_connections_that_do_not_fit, make_world, end_world),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
