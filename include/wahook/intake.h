@@ -51,11 +51,32 @@ struct journal_options {
 // A full or failing disk is no error here: the journal starts unhealthy and recovers by itself. A directory that cannot be made or written
 // is.
 enum err journal_open(const struct journal_options *options, struct journal **out, struct why *why) MUST_CHECK;
-// Gathers events of this turn; the turn hook hands the batch to the commit thread (one fdatasync in flight while the next collects).
+// Gathers events of this turn; its end, or a ticket when much has gathered, hands the batch to the commit thread (one fdatasync in flight
+// while the next collects).
 // All events appended between two tickets are decided together. No allocation in a steady state. boot_us and boot_tag are the journal's.
 void journal_append(struct journal *journal, const struct intake_event *event);
-uint64_t journal_ticket(struct journal *journal);            // names everything appended so far; on_commit decides it
-size_t journal_waiting_bytes(const struct journal *journal); // gathered or being written, for load shedding
+uint64_t journal_ticket(struct journal *journal);              // names everything appended so far, e.g. a delivery; on_commit decides it
+size_t journal_waiting_bytes(const struct journal *journal);   // gathered or being written, for load shedding
+int64_t journal_waiting_us(const struct journal *journal);     // how long the oldest of that waits
+uint64_t journal_backlog_bytes(const struct journal *journal); // full files of all workers that the dispatcher has not taken yet
+
+// When no more shall be taken, and bits of broadcast->shedding, which tells everybody.
+struct journal_bounds {
+  size_t waiting_bytes;
+  int64_t waiting_us;
+  uint64_t backlog_bytes; // 0: no bound
+};
+enum journal_room {
+  JOURNAL_HAS_ROOM,
+  JOURNAL_FULL_WAITING, // the disk is too slow
+  JOURNAL_FULL_BACKLOG, // the dispatcher is too slow or gone
+  JOURNAL_FULL_JOBS,    // what comes behind the dispatcher is too slow
+};
+#define INTAKE_SHED_JOBS             1u
+#define INTAKE_SHED_BACKLOG          2u
+#define INTAKE_SHED_WAITING(ordinal) (1u << (8 + (ordinal) % 24))
+// Cheap: once a request and more. What is full by its backlog has room again at nine tenths of the bound.
+enum journal_room journal_room(struct journal *journal, const struct journal_bounds *bounds);
 // False while the disk refuses: callers answer 503 at once; the journal tries again by itself (a probe write each second).
 bool journal_healthy(const struct journal *journal);
 // Flushes, seals the segment, ends the thread; on_done when the last commit was reported.

@@ -56,6 +56,10 @@ struct shm_broadcast {
     _Atomic uint64_t sequence; // ring position + 1 once the entry is whole
     char key[SHM_KEY_MAX];
   } ring[SHM_RING];
+  // Why deliveries are refused early (503), 0 while they are taken: bit 0 too many jobs wait in the spool (the dispatcher sets it), bit 1
+  // too much journal waits for the dispatcher (the workers), bit 8 + ordinal % 24 the disk is too slow for that worker. INTAKE_SHED_* are
+  // the names.
+  _Alignas(64) _Atomic uint32_t shedding;
 };
 
 struct shm {

@@ -36,12 +36,15 @@ struct commit {
   unsigned report_count;
 
   _Atomic bool healthy;
+  _Atomic unsigned decided;
+  _Atomic uint64_t backlog_bytes;
 
   // the thread's own
   struct segment current, next; // next: prepared while current is in use
   unsigned number;              // of the last segment made
   int64_t probe_at_us;          // unhealthy: next try
   int64_t prepare_at_us;        // making `next` failed: not before
+  int64_t backlog_at_us;        // some backlog: next look
   enum err refusal;             // why it is unhealthy
 };
 
@@ -77,8 +80,14 @@ static void try_again(struct commit *commit) {
   set_healthy(commit, e == ERR_OK);
 }
 
+static void look_at_backlog(struct commit *commit) {
+  atomic_store(&commit->backlog_bytes, segment_closed_bytes(commit->options.directory));
+  commit->backlog_at_us = clock_mono_us() + PROBE_US;
+}
+
 static enum err rotate(struct commit *commit, size_t needed) {
   segment_close(&commit->current);
+  look_at_backlog(commit);
   if (commit->next.fd >= 0 && commit->next.size >= needed) {
     commit->current = commit->next;
     commit->next.fd = -1;
@@ -141,6 +150,7 @@ static void wait_for_work(struct commit *commit) {
     }
     pthread_mutex_unlock(&commit->lock);
     if (!atomic_load(&commit->healthy) && clock_mono_us() >= commit->probe_at_us) try_again(commit);
+    if (atomic_load(&commit->backlog_bytes) && clock_mono_us() >= commit->backlog_at_us) look_at_backlog(commit);
     idle = !prepare_step(commit);
     pthread_mutex_lock(&commit->lock);
   }
@@ -150,6 +160,7 @@ static void add_report(struct commit *commit, const struct commit_report *report
   // commit_offer() leaves room for the batch that flies and the one that is queued.
   ALWAYS(commit->report_count < COMMIT_REPORTS_MAX);
   commit->reports[commit->report_count++] = *report;
+  atomic_fetch_add(&commit->decided, 1);
 }
 
 static void *run(void *arg) {
@@ -224,6 +235,7 @@ enum err commit_start(const struct commit_options *options, struct commit **out,
   commit->refusal = e;
   commit->probe_at_us = clock_mono_us() + PROBE_US;
   set_healthy(commit, e == ERR_OK);
+  look_at_backlog(commit);
 
   pthread_condattr_t monotonic;
   pthread_condattr_init(&monotonic);
@@ -265,6 +277,14 @@ unsigned commit_collect(struct commit *commit, struct commit_report out[static C
 
 bool commit_healthy(const struct commit *commit) {
   return atomic_load(&commit->healthy);
+}
+
+unsigned commit_decided(const struct commit *commit) {
+  return atomic_load(&commit->decided);
+}
+
+uint64_t commit_backlog_bytes(const struct commit *commit) {
+  return atomic_load_explicit(&commit->backlog_bytes, memory_order_relaxed);
 }
 
 void commit_stop(struct commit *commit) {

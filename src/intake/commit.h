@@ -32,6 +32,10 @@ bool commit_offer(struct commit *commit, struct buf *bytes, size_t records, uint
 #define COMMIT_REPORTS_MAX 4
 unsigned commit_collect(struct commit *commit, struct commit_report out[static COMMIT_REPORTS_MAX], bool *ended);
 bool commit_healthy(const struct commit *commit);
+unsigned commit_decided(const struct commit *commit); // batches, in the order of their offer; their reports may wait to be collected
+// Bytes of full journal files, of all writers, that the dispatcher has not taken: looked up with each new file, and each second while there
+// are some.
+uint64_t commit_backlog_bytes(const struct commit *commit);
 // Ends the thread after what was offered; the last on_report follows.
 void commit_stop(struct commit *commit);
 void commit_free(struct commit *commit); // after it ended

@@ -7,7 +7,8 @@
 #include "intake/commit.h"
 #include "intake/record.h"
 
-enum { JOURNAL_MAGIC = 0x4a524e4c };
+// A turn with thousands of busy connections lasts long: the disk shall not wait for its end.
+enum { JOURNAL_MAGIC = 0x4a524e4c, HAND_OVER_BYTES = 256 << 10 };
 
 struct journal {
   uint32_t magic;
@@ -17,19 +18,40 @@ struct journal {
   struct loop_waker waker;
   struct buf filling;
   size_t filling_records;
-  uint16_t boot_tag;   // of this start of the machine
-  uint64_t appended;   // ticket of the last append
-  size_t handed_bytes; // with the commit thread
+  uint16_t boot_tag;                           // of this start of the machine
+  int64_t filling_since_us;                    // first append
+  uint64_t appended;                           // ticket of the last append
+  size_t handed_bytes;                         // with the commit thread
+  unsigned handed;                             // batches
+  int64_t handed_since_us[COMMIT_REPORTS_MAX]; // first appends of the latest
+  bool waiting_full, backlog_full;
   bool closing, ended;
   void (*on_closed)(void *ctx);
   void *closed_ctx;
 };
+
+static uint32_t waiting_bit(const struct journal *journal) {
+  return INTAKE_SHED_WAITING(atomic_load(&journal->options.slot->ordinal));
+}
+
+static uint32_t shedding(const struct journal *journal) {
+  return journal->options.shm ? atomic_load_explicit(&journal->options.shm->broadcast->shedding, memory_order_relaxed) : 0;
+}
+
+static void set_shedding(struct journal *journal, uint32_t bit, bool on) {
+  if (journal->options.shm == NULL) return;
+  if (on)
+    atomic_fetch_or(&journal->options.shm->broadcast->shedding, bit);
+  else
+    atomic_fetch_and(&journal->options.shm->broadcast->shedding, ~bit);
+}
 
 static void hand_over(struct journal *journal) {
   if (journal->filling_records == 0) return;
   size_t bytes = journal->filling.len;
   if (!commit_offer(journal->commit, &journal->filling, journal->filling_records, journal->appended)) return;
   journal->handed_bytes += bytes;
+  journal->handed_since_us[journal->handed++ % COMMIT_REPORTS_MAX] = journal->filling_since_us;
   journal->filling_records = 0;
   buf_clear(&journal->filling);
 }
@@ -64,6 +86,7 @@ static void on_waker_closed(void *ctx) {
   void (*on_done)(void *) = journal->on_closed;
   void *done_ctx = journal->closed_ctx;
   buf_free(&journal->filling);
+  set_shedding(journal, waiting_bit(journal), false);
   journal->magic = 0;
   free(journal);
   if (on_done != NULL) on_done(done_ctx);
@@ -121,6 +144,8 @@ enum err journal_open(const struct journal_options *options, struct journal **ou
   }
   // The thread reports only after a first batch, so the waker is there in time.
   loop_waker_init(options->loop, &journal->waker, on_wake, journal);
+  set_shedding(journal, waiting_bit(journal), false); // a predecessor may have died with it
+  journal->backlog_full = shedding(journal) & INTAKE_SHED_BACKLOG;
   journal->hook = (struct loop_hook){.on_turn = on_turn, .ctx = journal};
   loop_hook_add(options->loop, &journal->hook);
   *out = journal;
@@ -135,16 +160,48 @@ void journal_append(struct journal *journal, const struct intake_event *event) {
   size_t size = intake_record_size(&stamped);
   intake_record_encode(&stamped, buf_reserve(&journal->filling, size));
   journal->filling.len += size;
-  journal->filling_records++;
+  if (journal->filling_records++ == 0) journal->filling_since_us = clock_mono_us(); // the turn may have begun long ago
   journal->appended++;
 }
 
 uint64_t journal_ticket(struct journal *journal) {
+  if (journal->filling.len >= HAND_OVER_BYTES) hand_over(journal);
   return journal->appended;
 }
 
 size_t journal_waiting_bytes(const struct journal *journal) {
   return journal->filling.len + journal->handed_bytes;
+}
+
+int64_t journal_waiting_us(const struct journal *journal) {
+  unsigned decided = commit_decided(journal->commit); // also what this loop was not told of yet: it waits for us, not for the disk
+  int64_t since_us;
+  if (decided != journal->handed)
+    since_us = journal->handed_since_us[decided % COMMIT_REPORTS_MAX];
+  else if (journal->filling_records)
+    since_us = journal->filling_since_us;
+  else
+    return 0;
+  return loop_now_us(journal->options.loop) - since_us;
+}
+
+uint64_t journal_backlog_bytes(const struct journal *journal) {
+  return commit_backlog_bytes(journal->commit);
+}
+
+enum journal_room journal_room(struct journal *journal, const struct journal_bounds *bounds) {
+  ALWAYS(journal->magic == JOURNAL_MAGIC);
+  bool waiting = journal_waiting_bytes(journal) >= bounds->waiting_bytes || journal_waiting_us(journal) > bounds->waiting_us;
+  if (waiting != journal->waiting_full) set_shedding(journal, waiting_bit(journal), waiting);
+  journal->waiting_full = waiting;
+  // All workers see the same files: whoever finds that there is room again says so for all.
+  uint64_t most = bounds->backlog_bytes ? bounds->backlog_bytes : UINT64_MAX;
+  bool backlog = journal_backlog_bytes(journal) > (journal->backlog_full ? most - most / 10 : most);
+  if (backlog != journal->backlog_full) set_shedding(journal, INTAKE_SHED_BACKLOG, backlog);
+  journal->backlog_full = backlog;
+  if (waiting) return JOURNAL_FULL_WAITING;
+  if (backlog) return JOURNAL_FULL_BACKLOG;
+  return shedding(journal) & INTAKE_SHED_JOBS ? JOURNAL_FULL_JOBS : JOURNAL_HAS_ROOM;
 }
 
 bool journal_healthy(const struct journal *journal) {

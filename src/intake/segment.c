@@ -1,6 +1,7 @@
 // One journal file while it is written: create, fill with zeroes ahead, append and flush, close (worker, commit thread).
 #include "intake/segment.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -132,4 +133,26 @@ void segment_close(struct segment *segment) {
   if (ftruncate(segment->fd, (off_t)segment->used) != 0) segment->size = segment->used;
   close(segment->fd);
   segment->fd = -1;
+}
+
+// A writer holds its files locked; the reader deletes those that it has taken.
+static uint64_t closed_bytes(int directory_fd, const char *name) {
+  struct stat st;
+  uint64_t bytes = 0;
+  if (!span_ends(span_of(name), SPAN(".log"))) return 0;
+  int fd = openat(directory_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+  if (fd < 0) return 0;
+  if (flock(fd, LOCK_SH | LOCK_NB) == 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) bytes = (uint64_t)st.st_size;
+  close(fd);
+  return bytes;
+}
+
+uint64_t segment_closed_bytes(const char *directory) {
+  uint64_t bytes = 0;
+  DIR *entries = opendir(directory);
+  if (entries == NULL) return 0;
+  for (struct dirent *entry; (entry = readdir(entries)) != NULL;)
+    bytes += closed_bytes(dirfd(entries), entry->d_name);
+  closedir(entries);
+  return bytes;
 }

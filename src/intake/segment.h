@@ -22,6 +22,8 @@ enum err segment_zero_step(struct segment *segment, bool sync, bool *more) MUST_
 enum err segment_append(struct segment *segment, struct span bytes, bool sync) MUST_CHECK;
 // Cuts the file behind what is committed and lets go of it; an empty file is removed.
 void segment_close(struct segment *segment);
+// Bytes of the journal files in the directory that nobody writes any more: what waits for the reader, but for the files in use.
+uint64_t segment_closed_bytes(const char *directory);
 enum err segment_error(int error_number); // FULL or IO
 
 #endif

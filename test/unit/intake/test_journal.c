@@ -60,6 +60,32 @@ static void test_a_turn_is_one_commit(void **state) {
   stop(&w);
 }
 
+// In a long turn the disk works already: a ticket behind much hands it over.
+static void tick_long(struct world *w) {
+  if (w->step++ == 0) {
+    append(w, 2, 200 * 1024);
+    (void)journal_ticket(w->journal);
+    for (int i = 0; i < 1000 && journal_waiting_us(w->journal) != 0; i++)
+      usleep(10000);
+    assert_true(journal_waiting_us(w->journal) == 0); // decided, though nobody here was told
+    assert_true(w->decided == 0);
+  } else if (w->decided == 2) {
+    finish(w);
+  }
+}
+
+static void test_a_long_turn_keeps_the_disk_busy(void **state) {
+  (void)state;
+  struct world w;
+  start(&w);
+  open_journal(&w, -1);
+  w.on_tick = tick_long;
+  loop_timer_start(&w.tick, 1, 1);
+  loop_run(w.loop);
+  assert_int_equal(w.failed, 0);
+  stop(&w);
+}
+
 static void tick_large(struct world *w) {
   if (w->step++ == 0)
     append(w, 3, 200 * 1024); // thrice the segment
@@ -260,6 +286,7 @@ int main(void) {
       cmocka_unit_test(test_killed_writer_loses_nothing), // first: it forks, so no thread may be there yet
       cmocka_unit_test(test_commits_and_rotates),
       cmocka_unit_test(test_a_turn_is_one_commit),
+      cmocka_unit_test(test_a_long_turn_keeps_the_disk_busy),
       cmocka_unit_test(test_a_batch_larger_than_a_segment),
       cmocka_unit_test(test_a_batch_too_large_for_the_prepared_segment_keeps_its_place),
       cmocka_unit_test(test_close_flushes_and_names_are_never_used_again),
