@@ -105,6 +105,26 @@ static void on_cleaned(void *ctx, enum err result, size_t rows) {
     d->seconds = CLEAN_EVERY_S - 1; // much to clean: on with it in the next second
 }
 
+// The workers refuse deliveries while too many jobs wait, and take them again at nine tenths. The bit outlives a dispatcher that
+// ends: its jobs still wait.
+static void watch_waiting(struct dispatch *d, uint64_t waiting) {
+  uint64_t most = d->config->dispatch_max_waiting ? (uint64_t)d->config->dispatch_max_waiting : UINT64_MAX;
+  _Atomic uint32_t *shedding = &d->options.shm->broadcast->shedding;
+  bool before = atomic_load(shedding) & INTAKE_SHED_JOBS;
+  bool now = waiting > (before ? most - most / 10 : most);
+  if (now == before) return;
+  if (now) {
+    atomic_fetch_or(shedding, INTAKE_SHED_JOBS);
+    log_warning("dispatch",
+                "%llu jobs wait (dispatch.max_waiting is %llu): deliveries are refused with 503 until nine tenths are left; responder or "
+                "Graph do not keep up or businesses are held (wahookctl queue list)",
+                (unsigned long long)waiting, (unsigned long long)most);
+  } else {
+    atomic_fetch_and(shedding, ~INTAKE_SHED_JOBS);
+    log_info("dispatch", "%llu jobs wait: deliveries are taken again", (unsigned long long)waiting);
+  }
+}
+
 static void on_second(void *ctx) {
   struct dispatch *d = ctx;
   ALWAYS(d->magic == DISPATCH_MAGIC);
@@ -114,6 +134,7 @@ static void on_second(void *ctx) {
   metrics_set(d->slot, METRIC_JOBS_WAITING, waiting);
   metrics_set(d->slot, METRIC_INTAKE_BACKLOG_BYTES, ingest__backlog_bytes(d));
   atomic_store(&d->options.shm->broadcast->backlog, waiting);
+  watch_waiting(d, waiting);
   pacing_sweep(d->pacing, dispatch__mono_us(d));
   d->asks++;
   spool_changed(d->spool, on_changed, d);

@@ -1,10 +1,8 @@
-// A delivery's way: limit → signature → parse → route → append → answer after the commit. Runs in the workers.
+// A delivery's way: room → (body) → signature → room → parse → route → append → answer after the commit. Runs in the workers.
 #include "webhook.h"
 
 #include <stdlib.h>
 
-// Beyond this much that waits for the disk, new deliveries are refused early; Meta sends them again.
-#define SHED_BYTES (64u << 20)
 // So many commits that fail with an I/O error, each after a recovery, within a minute end the process.
 #define IO_ERRORS_MAX       5
 #define IO_ERRORS_WITHIN_US 60000000
@@ -29,11 +27,15 @@ static enum step_result refuse_unverified(struct delivery *d, int status, enum m
   return DONE;
 }
 
-static enum step_result refuse_for_now(struct delivery *d) {
+static enum step_result refuse_for_now(struct delivery *d, enum metric metric, struct span body) {
   static const struct http_header later = {.name = "Retry-After", .value = "5"};
-  metrics_add(d->webhook->slot, METRIC_WEBHOOK_NOT_STORED, 1);
-  http_respond(d->request, 503, "application/json", SPAN("{\"detail\":\"The event cannot be stored now\"}"), &later, 1);
+  metrics_add(d->webhook->slot, metric, 1);
+  http_respond(d->request, 503, "application/json", body, &later, 1);
   return DONE;
+}
+
+static enum step_result refuse_not_stored(struct delivery *d) {
+  return refuse_for_now(d, METRIC_WEBHOOK_NOT_STORED, SPAN("{\"detail\":\"The event cannot be stored now\"}"));
 }
 
 // ---------------------------------------------------------------- steps
@@ -54,9 +56,11 @@ static enum step_result step_signature(struct delivery *d) {
   return refuse_unverified(d, 403, METRIC_WEBHOOK_FORGED, "Invalid signature");
 }
 
+// Asked before the body, where a refusal costs next to nothing, and again after it: much may have come in meanwhile.
 static enum step_result step_room(struct delivery *d) {
-  struct journal *journal = d->webhook->journal;
-  return journal_healthy(journal) && journal_waiting_bytes(journal) < SHED_BYTES ? NEXT : refuse_for_now(d);
+  if (!journal_healthy(d->webhook->journal)) return refuse_not_stored(d);
+  if (shed__look(d->webhook) == JOURNAL_HAS_ROOM) return NEXT;
+  return refuse_for_now(d, METRIC_WEBHOOK_SHED, SPAN("{\"detail\":\"Too much waits already\"}"));
 }
 
 static void keep_event(void *ctx, const struct intake_event *event) {
@@ -181,6 +185,8 @@ void pipeline__head(struct webhook *webhook, struct http_request *request) {
     refuse_unverified(&d, 401, METRIC_WEBHOOK_UNSIGNED, "Missing signature");
   else if (!http_request_header(request, "content-length").ptr && !http_request_header(request, "transfer-encoding").ptr)
     http_respond_error(request, 411, "A delivery needs a Content-Length or chunks");
+  else
+    (void)step_room(&d);
 }
 
 // Says once that deliveries are taken again. A disk that fails again and again after it had recovered is
@@ -217,7 +223,7 @@ void pipeline__committed(struct webhook *webhook, uint64_t upto, enum err result
       respond_accepted(webhook, request);
     } else {
       struct delivery d = {.webhook = webhook, .request = request};
-      refuse_for_now(&d);
+      refuse_not_stored(&d);
     }
   }
 }

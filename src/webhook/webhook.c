@@ -35,19 +35,29 @@ struct webhook *webhook_new(const struct webhook_options *options) {
     webhook->secrets[i] = hmac_new(span_of(config->webhook_app_secrets.items[i]));
   if (config->limits_webhook.count) webhook->unverified = limiter_rule(config->limits_webhook.count, config->limits_webhook.period_us);
   if (config->limits_business.count) webhook->business = limiter_rule(config->limits_business.count, config->limits_business.period_us);
+  shed__init(webhook);
   arena_init(&webhook->arena, 64 * 1024, ARENA_MAX_BYTES);
   return webhook;
+}
+
+static void on_turn(void *ctx) {
+  struct webhook *webhook = ctx;
+  ALWAYS(webhook->magic == WEBHOOK_MAGIC);
+  (void)shed__look(webhook);
 }
 
 void webhook_start(struct webhook *webhook, struct journal *journal, struct http_server *server) {
   webhook->journal = journal;
   webhook->server = server;
+  webhook->turn = (struct loop_hook){.on_turn = on_turn, .ctx = webhook};
+  loop_hook_add(webhook->options.loop, &webhook->turn);
   http_server_limit_address(server, (unsigned)webhook->config->server_max_connections_per_address);
 }
 
 void webhook_free(struct webhook *webhook) {
   if (!webhook) return;
   ALWAYS(webhook->magic == WEBHOOK_MAGIC);
+  loop_hook_remove(webhook->options.loop, &webhook->turn);
   for (size_t i = 0; i < webhook->secret_count; i++)
     hmac_free(webhook->secrets[i]);
   free(webhook->secrets);

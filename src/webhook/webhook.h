@@ -31,6 +31,10 @@ struct webhook {
   struct waiting *queue; // ring, a power of two
   size_t queue_head, queue_len, queue_capacity;
   bool refusing; // the journal refused the last commit
+  struct journal_bounds bounds;
+  struct loop_hook turn;      // looks whether there is room, so that its end is told though nobody asks
+  enum journal_room shedding; // why, as the log was told; else JOURNAL_HAS_ROOM
+  int64_t shed_us;            // last refusal or reason for one
   unsigned io_errors;
   int64_t io_first_us; // of those within a minute
 };
@@ -61,6 +65,10 @@ bool limit__unverified(struct webhook *webhook, struct http_request *request);
 bool limit__business(struct webhook *webhook, struct span business_id, struct limiter_verdict *verdict);
 void limit__refuse(struct webhook *webhook, struct http_request *request, const struct limiter_rule *rule,
                    const struct limiter_verdict *verdict);
+
+// shed.c: whether there is room for another delivery now. Tells the log when that changes.
+void shed__init(struct webhook *webhook);
+enum journal_room shed__look(struct webhook *webhook);
 
 // verify.c: GET
 void verify__request(struct webhook *webhook, struct http_request *request);
