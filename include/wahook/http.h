@@ -38,7 +38,7 @@ struct http_limits {
   uint64_t min_body_rate;               // bytes/s after the grace
   int64_t idle_ms;                      // keep-alive idle; closed silently
   int64_t write_ms;                     // without progress on a write; reset
-  unsigned max_pipeline;                // requests in work per connection; reading stops beyond
+  unsigned max_pipeline;                // requests in work per connection; reading stops beyond; one while max_connections are in work
   unsigned max_connections;             // total; accepting stops beyond
   unsigned max_connections_per_address; // reset beyond; an IPv6 /64 counts as one address; 0: half of what fits
   unsigned max_requests_per_connection; // 0: no bound

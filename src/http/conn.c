@@ -225,12 +225,20 @@ static size_t take(struct http__conn *conn, const char *data, size_t len) {
   return len;
 }
 
+// One request more always fits on a connection without one. Pipelined ones besides: as many as there may be connections, else memory
+// would be bounded by the product only. The next answer that is sent makes the connection go on.
+static bool may_begin(const struct http__conn *conn) {
+  const struct http_server *server = conn->server;
+  const struct http_limits *limits = &server->options.limits;
+  return conn->depth == 0 || (conn->depth < limits->max_pipeline && server->requests_used < limits->max_connections);
+}
+
 // Cuts bytes into requests until they or the pipeline's depth are used up.
 static size_t cut(struct http__conn *conn, const char *data, size_t len) {
   size_t at = 0;
   while (at < len && !conn->no_more && !is_over(conn)) {
     if (!conn->reading) {
-      if (conn->depth >= conn->server->options.limits.max_pipeline) return at;
+      if (!may_begin(conn)) return at;
       request_begin(conn);
     }
     at += take(conn, data + at, len - at);
@@ -299,7 +307,7 @@ static void settle(struct http__conn *conn) {
       http__conn_deadline(conn, HTTP__D_IDLE, now_us);
     }
   }
-  bool room = conn->reading || (conn->depth < conn->server->options.limits.max_pipeline && conn->stash.len == 0) || conn->want_proxy;
+  bool room = conn->reading || (may_begin(conn) && conn->stash.len == 0) || conn->want_proxy;
   if (conn->eof || (!room && !conn->no_more) || conn->lingered > LINGER_BYTES)
     http__conn_stop_reading(conn);
   else
@@ -325,7 +333,7 @@ void http__conn_pump(struct http__conn *conn) {
   while (http__conn_flush(conn)) {
     if (conn->no_more) drop_stash(conn);
     if (conn->stash.len && !conn->want_proxy) {
-      if (conn->depth >= conn->server->options.limits.max_pipeline && !conn->reading) break;
+      if (!may_begin(conn) && !conn->reading) break;
       conn->stash_at += cut(conn, conn->stash.data + conn->stash_at, conn->stash.len - conn->stash_at);
       if (conn->stash_at >= conn->stash.len) drop_stash(conn);
     } else if (conn->eof && conn->reading) {

@@ -177,7 +177,7 @@ struct http_server {
   struct http_request **requests; // by index
   uint32_t request_count;         // slots made
   struct http_request *free_requests;
-  unsigned connections, in_work;
+  unsigned connections, in_work, requests_used;
   unsigned open_handles;                  // listeners, connections, timer
   bool full, draining, closing, sweeping; // full: no more are accepted until one closes
   unsigned operators;                     // connections of the operator's listener

@@ -37,6 +37,7 @@ struct http_request *http__request_new(struct http_server *server, struct http__
     server->free_requests = request->next;
   else
     request = slot_new(server);
+  server->requests_used++;
   memset(&request->message, 0, offsetof(struct http__message, fields));
   memset(request->state, 0, sizeof request->state);
   request->stage = HTTP__S_HEAD;
@@ -63,6 +64,7 @@ void http__request_free(struct http_request *request) {
   http__block_release(&server->pool, &request->message.body);
   http__block_release(&server->pool, &request->out);
   request->stage = HTTP__S_FREE;
+  server->requests_used--;
   request->generation++;
   request->conn = NULL;
   request->next = server->free_requests;

@@ -112,6 +112,33 @@ static void beyond_the_cap_clients_wait_and_are_served_in_turn(void **state) {
   assert_true(world.slot->counters[METRIC_HTTP_ACCEPT_PAUSED] >= 1);
 }
 
+static void *greedy_client(void *ctx) {
+  struct world *world = ctx;
+  int fds[2] = {dial(world), dial(world)};
+  for (int i = 0; i < 2; i++)
+    for (int k = 0; k < 4; k++)
+      say(fds[i], "GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
+  for (int i = 0; i < 2; i++) {
+    shutdown(fds[i], SHUT_WR);
+    world->answers[0] = '\0';
+    ALWAYS(hear(world, fds[i], NULL) == 0);
+    ALWAYS(times(world->answers, "HTTP/1.1 202 ") == 4);
+    close(fds[i]);
+  }
+  return finished(world);
+}
+
+static void pipelines_together_hold_no_more_than_there_may_be_connections(void **state) {
+  (void)state;
+  struct world world = {0};
+  struct http_limits limits = http_limits_default();
+  limits.max_connections = 2;
+  limits.max_connections_per_address = UINT_MAX;
+  run(&world, &limits, false, greedy_client);
+  assert_int_equal(world.handled, 8);
+  assert_true(world.requests_made <= 3); // two, and the one that each connection may have
+}
+
 static void *drain_client(void *ctx) {
   struct world *world = ctx;
   int working = dial(world), idle = dial(world), fresh = dial(world), half = dial(world);
@@ -227,10 +254,15 @@ static void a_steady_state_allocates_nothing(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_body_must_keep_the_minimum_rate),      cmocka_unit_test(a_slow_body_that_keeps_the_rate_is_served),
-      cmocka_unit_test(a_reader_without_progress_is_reset),     cmocka_unit_test(beyond_the_cap_clients_wait_and_are_served_in_turn),
-      cmocka_unit_test(draining_answers_what_is_open_and_ends), cmocka_unit_test(closing_in_the_middle_of_draining_ends_both),
-      cmocka_unit_test(the_proxy_protocol_names_the_client),    cmocka_unit_test(a_steady_state_allocates_nothing),
+      cmocka_unit_test(a_body_must_keep_the_minimum_rate),
+      cmocka_unit_test(a_slow_body_that_keeps_the_rate_is_served),
+      cmocka_unit_test(a_reader_without_progress_is_reset),
+      cmocka_unit_test(beyond_the_cap_clients_wait_and_are_served_in_turn),
+      cmocka_unit_test(pipelines_together_hold_no_more_than_there_may_be_connections),
+      cmocka_unit_test(draining_answers_what_is_open_and_ends),
+      cmocka_unit_test(closing_in_the_middle_of_draining_ends_both),
+      cmocka_unit_test(the_proxy_protocol_names_the_client),
+      cmocka_unit_test(a_steady_state_allocates_nothing),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

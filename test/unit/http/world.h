@@ -32,6 +32,7 @@ struct world {
   uint16_t port, operators_port;
   _Atomic unsigned handled, found, answered;
   _Atomic bool drained;
+  unsigned requests_made; // memory for so many at once
   char client[HTTP__CLIENT_TEXT];
   char answers[4096]; // what the client read
 };
@@ -106,6 +107,7 @@ static UNUSED void on_closed(void *ctx) {
 
 static UNUSED void on_done(void *ctx) {
   struct world *world = ctx;
+  world->requests_made = world->server->request_count;
   http_server_close(world->server);
   loop_waker_close(&world->done);
   loop_waker_close(&world->drain);
