@@ -74,7 +74,8 @@ enum journal_room {
 };
 #define INTAKE_SHED_JOBS             1u
 #define INTAKE_SHED_BACKLOG          2u
-#define INTAKE_SHED_WAITING(ordinal) (1u << (8 + (ordinal) % 24))
+#define INTAKE_SHED_WAITING_BITS     24 // ordinals share them
+#define INTAKE_SHED_WAITING(ordinal) (1u << (8 + (ordinal) % INTAKE_SHED_WAITING_BITS))
 // Cheap: once a request and more. What is full by its backlog has room again at nine tenths of the bound.
 enum journal_room journal_room(struct journal *journal, const struct journal_bounds *bounds);
 // False while the disk refuses: callers answer 503 at once; the journal tries again by itself (a probe write each second).

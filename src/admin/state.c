@@ -2,6 +2,7 @@
 // shared memory and the master's report. Runs in the workers.
 #include "admin.h"
 
+#include "wahook/intake.h"
 #include "wahook/proc.h"
 
 #define REPORT_MAX_BYTES (256u << 10)
@@ -67,8 +68,16 @@ bool state__is_ready(const struct admin *admin, struct why *why) {
 
 bool state__is_degraded(const struct admin *admin, struct why *why) {
   const struct shm_slot *loop = in_backoff(admin->options.shm, SHM_ROLE_WORKER);
-  if (loop) describe_loop(loop, clock_mono_us(), why);
-  return loop != NULL;
+  uint32_t shedding = atomic_load(&admin->options.shm->broadcast->shedding);
+  if (loop)
+    describe_loop(loop, clock_mono_us(), why);
+  else if (shedding & INTAKE_SHED_JOBS)
+    why_set(why, "Deliveries are refused with 503: dispatch.max_waiting jobs wait in the spool");
+  else if (shedding & INTAKE_SHED_BACKLOG)
+    why_set(why, "Deliveries are refused with 503: intake.max_backlog is reached, the dispatcher does not keep up");
+  else if (shedding)
+    why_set(why, "Deliveries are refused with 503: the journal's disk is slower than intake.max_wait");
+  return loop || shedding;
 }
 
 // ---------------------------------------------------------------- the last reload, the last upgrade

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "wahook/intake.h"
 #include "wahook/log.h"
 #include "wahook/metrics.h"
 
@@ -297,15 +298,23 @@ static void obituary(const struct child *child, int status, int64_t now_us) {
                                                     : "");
 }
 
-// A worker that could not write its journal said so in a bit that it shares with its successor; without one nobody would clear it.
-static void clear_refusal(const struct child *child) {
+// Whether another worker's bit, of so many that ordinals share, is the same as this one's.
+static bool shares_bit(const struct child *child, unsigned bits) {
   const struct master *master = child->master;
-  if (child->role != SHM_ROLE_WORKER) return;
   for (unsigned i = 0; i < master->child_count; i++) {
     const struct child *other = &master->children[i];
-    if (other->role == SHM_ROLE_WORKER && child_is_live(other) && other->ordinal % 32 == child->ordinal % 32) return;
+    if (other->role == SHM_ROLE_WORKER && child_is_live(other) && other->ordinal % bits == child->ordinal % bits) return true;
   }
-  atomic_fetch_and(&master->shm.broadcast->intake_refused, ~(1u << (child->ordinal % 32)));
+  return false;
+}
+
+// A worker that could not write its journal, or refused deliveries, said so in a bit that it shares with its successor; without one nobody
+// would clear it.
+static void clear_bits(const struct child *child) {
+  struct shm_broadcast *broadcast = child->master->shm.broadcast;
+  if (child->role != SHM_ROLE_WORKER) return;
+  if (!shares_bit(child, 32)) atomic_fetch_and(&broadcast->intake_refused, ~(1u << (child->ordinal % 32)));
+  if (!shares_bit(child, INTAKE_SHED_WAITING_BITS)) atomic_fetch_and(&broadcast->shedding, ~INTAKE_SHED_WAITING(child->ordinal));
 }
 
 // DEAD: who follows, and when.
@@ -352,7 +361,7 @@ void children_reap(struct master *master) {
     obituary(child, status, now_us);
     set_state(child, LIFE_EXIT);
     atomic_store(&child->slot->pid, 0);
-    clear_refusal(child);
+    clear_bits(child);
     bury(child, now_us);
   }
   master__settle(master);

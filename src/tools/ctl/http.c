@@ -30,7 +30,8 @@ static struct span find_header(struct span head, struct span name) {
 
 static enum err parse_chunks(struct span rest, struct buf *body) {
   for (;;) {
-    const char *end = rest.len ? memmem(rest.ptr, rest.len, "\r\n", 2) : NULL;
+    if (!rest.ptr) return ERR_AGAIN;
+    const char *end = memmem(rest.ptr, rest.len, "\r\n", 2);
     if (!end) return ERR_AGAIN;
     char *stop;
     unsigned long size = strtoul(rest.ptr, &stop, 16);
