@@ -8,8 +8,6 @@
 #include "wahook/limiter.h"
 #include "wahook/shm.h"
 
-#define ADMIN_LISTENER 1000 // tag (http_server_listen) of the admin listener; public listeners have smaller ones
-
 struct admin;
 struct admin_options {
   struct loop *loop;

@@ -75,10 +75,8 @@ struct http_server *http_server_new(const struct http_server_options *options);
 // others are.
 #define HTTP_OPERATOR_TAG 1000
 enum err http_server_listen(struct http_server *server, int fd, int tag) MUST_CHECK;
-// Sets limits.max_connections_per_address, before the first connection. Trusted proxies and unix sockets are not counted; a client that a
-// proxy names by the PROXY protocol is.
-void http_server_limit_address(struct http_server *server, unsigned connections);
-// Stops accepting, answers what is open with Connection: close, closes idle connections; on_done when none is left.
+// Accepts what waits already and then no more, answers what is open with Connection: close, closes idle connections; on_done when none is
+// left.
 void http_server_drain(struct http_server *server, void (*on_done)(void *ctx), void *ctx);
 unsigned http_server_connections(const struct http_server *server);
 unsigned http_server_requests(const struct http_server *server); // in work now

@@ -4,7 +4,7 @@
 #include "wahook/crypto.h"
 
 bool auth__admit(struct admin *admin, struct http_request *request) {
-  if (http_request_listener(request) == ADMIN_LISTENER) return true;
+  if (http_request_listener(request) == HTTP_OPERATOR_TAG) return true;
   struct span token = span_of(admin->options.config->admin_token);
   if (!token.len) {
     // Without a token these pages do not exist here; the same answer as for any unknown path.

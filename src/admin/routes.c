@@ -28,7 +28,7 @@ _Static_assert(COUNT_OF(pages) <= ADMIN_ROUTES_MAX, "ADMIN_ROUTES_MAX is too sma
 // Limits protect the public listener; whoever reaches the admin listener is the operator.
 static bool within_limit(struct admin_route *route, struct http_request *request) {
   struct admin *admin = route->admin;
-  if (http_request_listener(request) == ADMIN_LISTENER || !admin->options.limiter) return true;
+  if (http_request_listener(request) == HTTP_OPERATOR_TAG || !admin->options.limiter) return true;
   const struct limiter_rule *rule = &admin->limits[route->page->limit];
   if (!rule->count) return true;
   uint8_t address[20];

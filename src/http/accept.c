@@ -37,8 +37,8 @@ static unsigned room(const struct http_server *server) {
 
 // ---------------------------------------------------------------- one address
 
-void http_server_limit_address(struct http_server *server, unsigned connections) {
-  ALWAYS(server->magic == HTTP__SERVER_MAGIC);
+// 0: half of what fits, descriptors included.
+static void limit_address(struct http_server *server, unsigned connections) {
   unsigned most = server->options.limits.max_connections;
   if (most > (unsigned)server->fd_ceiling) most = (unsigned)server->fd_ceiling;
   server->crowd.most = connections ? connections : most > 1 ? most / 2 : 1;
@@ -96,7 +96,8 @@ static void watch_descriptors(struct http_server *server, const struct http__con
   if (server->fd_room > fits) server->fd_room = fits;
 }
 
-static void enter(struct http__listener *listener) {
+// With the connection that libuv holds (fd -1), or with one that was accepted past it.
+static void enter(struct http__listener *listener, int fd) {
   struct http_server *server = listener->server;
   struct http__conn *conn = server->free_conns;
   if (conn)
@@ -113,11 +114,18 @@ static void enter(struct http__listener *listener) {
   else
     ALWAYS(uv_tcp_init(uv, &conn->uv.tcp) == 0);
   conn->uv.handle.data = conn;
-  listener->waiting = false;
   server->accepted++;
   if (is_operators(conn->listener_tag)) server->operators++;
   http__server_conn_new(server, conn);
-  if (uv_accept(&listener->uv.stream, &conn->uv.stream) != 0) {
+  int e;
+  if (fd < 0) {
+    listener->waiting = false;
+    e = uv_accept(&listener->uv.stream, &conn->uv.stream);
+  } else {
+    e = listener->family == AF_UNIX ? uv_pipe_open(&conn->uv.pipe, fd) : uv_tcp_open(&conn->uv.tcp, fd);
+    if (e) close(fd);
+  }
+  if (e) {
     http__conn_close(conn, HTTP__CLOSE_DONE);
     return;
   }
@@ -132,7 +140,7 @@ void http__door_on_connection(uv_stream_t *stream, int status) {
   if (status < 0 || listener->closing) return;
   // Not taken: libuv keeps this one and stops polling, all others wait in the kernel's queue.
   if (may_enter(listener))
-    enter(listener);
+    enter(listener, -1);
   else
     listener->waiting = true;
 }
@@ -140,11 +148,18 @@ void http__door_on_connection(uv_stream_t *stream, int status) {
 static void let_in(struct http_server *server) {
   if (server->closing) return;
   for (struct http__listener *listener = server->listeners; listener; listener = listener->next)
-    if (listener->waiting && !listener->closing && may_enter(listener)) enter(listener);
+    if (listener->waiting && !listener->closing && may_enter(listener)) enter(listener, -1);
 }
 
+// The socket may go with us (an address that is listened on no more): what waits in its queue would be reset.
 void http__door_last(struct http__listener *listener) {
-  if (listener->waiting) enter(listener);
+  struct http_server *server = listener->server;
+  uv_os_fd_t from;
+  int fd;
+  if (listener->waiting) enter(listener, -1);
+  if (uv_fileno(&listener->uv.handle, &from) != 0) return;
+  while (server->connections < room(server) && (fd = accept4(from, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0)
+    enter(listener, fd);
 }
 
 void http__door_left(struct http_server *server, struct http__place *place, int listener_tag) {
@@ -167,7 +182,7 @@ void http__door_init(struct http_server *server) {
   server->fd_ceiling = fd_ceiling();
   server->fd_room = UINT_MAX;
   http__crowd_init(&server->crowd);
-  http_server_limit_address(server, server->options.limits.max_connections_per_address);
+  limit_address(server, server->options.limits.max_connections_per_address);
   server->turn = (struct loop_hook){.on_turn = on_turn, .ctx = server};
   loop_hook_add(server->loop, &server->turn);
 }

@@ -142,6 +142,7 @@ static void make_server(struct worker *worker) {
   limits.idle_ms = config->server_keep_alive;
   limits.write_ms = config->server_write_timeout;
   limits.max_connections = (unsigned)config->server_max_connections;
+  limits.max_connections_per_address = (unsigned)config->server_max_connections_per_address;
   struct http_server_options options = {
       .loop = process->loop,
       .slot = process->slot,
@@ -173,7 +174,7 @@ static void on_warm(void *ctx) {
     if (proc_inherited(name) < 0) break;
     listen_on(worker, name, i);
   }
-  if (proc_inherited("admin") >= 0) listen_on(worker, "admin", ADMIN_LISTENER);
+  if (proc_inherited("admin") >= 0) listen_on(worker, "admin", HTTP_OPERATOR_TAG);
   process_ready(&worker->process);
 }
 

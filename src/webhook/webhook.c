@@ -51,7 +51,6 @@ void webhook_start(struct webhook *webhook, struct journal *journal, struct http
   webhook->server = server;
   webhook->turn = (struct loop_hook){.on_turn = on_turn, .ctx = webhook};
   loop_hook_add(webhook->options.loop, &webhook->turn);
-  http_server_limit_address(server, (unsigned)webhook->config->server_max_connections_per_address);
 }
 
 void webhook_free(struct webhook *webhook) {

@@ -1,13 +1,14 @@
 """A new configuration, other numbers of workers, recycling: under load, and without a failed request. FAILURES 27 and 31."""
 
 import json
+import os
 import signal
 import socket
 import time
 
 import pytest
 
-from conftest import APP_SECRET, BUILD, Process, UnixConnection, free_port, request, wait_for
+from conftest import APP_SECRET, BUILD, PATIENCE, Process, UnixConnection, free_port, request, wait_for
 from processes import Load, gone, offspring, pids, whole
 
 
@@ -101,6 +102,29 @@ def test_a_reload_can_move_the_listeners(from_file):
     p.wait_log("reload: done, generation 3")
     with pytest.raises(OSError):
         request(p.port, "GET", "/health")
+
+
+def test_what_waits_at_an_address_that_goes_is_still_answered(from_file):
+    p = from_file
+    second = free_port()
+    write_config(p.directory, p.port, workers=1, bind=[f"127.0.0.1:{p.port}", f"127.0.0.1:{second}"])
+    p.popen.send_signal(signal.SIGHUP)
+    p.wait_log("reload: done, generation 2")
+    worker, = workers_of(p)
+    os.kill(worker, signal.SIGSTOP)  # so that they wait
+    waiting = [socket.create_connection(("127.0.0.1", second)) for _ in range(300)]  # more than are taken in one turn
+    for s in waiting:
+        s.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+    write_config(p.directory, p.port, workers=1)
+    p.popen.send_signal(signal.SIGHUP)
+    p.wait_log("generation 3 has checked in")
+    os.kill(worker, signal.SIGCONT)
+    for s in waiting:
+        s.settimeout(10 * PATIENCE)
+        assert s.recv(200).startswith(b"HTTP/1.1 200")
+        s.close()
+    with pytest.raises(OSError):
+        socket.create_connection(("127.0.0.1", second))
 
 
 def test_a_hundred_reloads_under_load_fail_no_request(from_file):
