@@ -1,4 +1,4 @@
-// The directory: whose phone number is this? A cache before a store; the store is SQLite, or RAM for tests.
+// The directory: whose phone number is this? A cache before a store; the store is SQLite, MongoDB, or RAM for tests.
 #ifndef WAHOOK_DIRECTORY_H
 #define WAHOOK_DIRECTORY_H
 
@@ -77,12 +77,22 @@ void directory_stats(const struct directory *directory, struct directory_stats *
 
 // ---- the store itself, blocking: for tools and, on pool threads, for the façade. One table of stores by URI scheme.
 struct store;
-enum err store_open(const char *uri, struct store **out, struct why *why) MUST_CHECK;
+struct store_options {
+  const char *uri; // "sqlite:/path", "ram:", "mongodb://..."; a password in it is never shown
+  // What follows is for MongoDB. 0 and NULL: the defaults of the options of the same names.
+  const char *database;        // wins over the one that the URI names
+  unsigned pool_max, pool_min; // connections of the whole daemon
+  unsigned processes;          // that share them
+  int64_t slow_query_ms;       // a query that takes longer is logged with its plan; negative: none is
+};
+// Touches nothing yet: a store that is down fails at the first question.
+enum err store_open_with(const struct store_options *options, struct store **out, struct why *why) MUST_CHECK;
+enum err store_open(const char *uri, struct store **out, struct why *why) MUST_CHECK; // with the defaults
 void store_close(struct store *store);
 // One active, enabled business by key (by subdomain also before it is enabled: Meta verifies its address then); the newest when several
 // claim a phone number. ERR_NOT_FOUND, ERR_UNAVAILABLE with why.
 enum err store_find(struct store *store, enum directory_key kind, struct span key, struct business **out, struct why *why) MUST_CHECK;
-// Up to `max` businesses: active, enabled ones first-created first (warm-up), each with only those phone numbers that store_find gives it;
+// Up to `max` businesses: active, enabled ones newest first (warm-up), each with only those phone numbers that store_find gives it;
 // or all from `after_id` on (listing, export). on_business borrows.
 enum err store_each(struct store *store, bool active_only, const char *after_id, unsigned max,
                     void (*on_business)(void *ctx, const struct business *business), void *ctx, struct why *why) MUST_CHECK;
@@ -90,7 +100,7 @@ enum err store_each(struct store *store, bool active_only, const char *after_id,
 enum err store_get(struct store *store, const char *any_name, struct business **out, struct why *why) MUST_CHECK;
 enum err store_put(struct store *store, const struct business *business, struct why *why) MUST_CHECK; // insert or replace by id
 enum err store_remove(struct store *store, const char *id, struct why *why) MUST_CHECK;
-// Many puts in one transaction: begin, put..., end.
+// Many puts at once: begin, put..., end. One transaction in SQLite; MongoDB gathers them and writes them at the end, each for itself.
 enum err store_begin(struct store *store, struct why *why) MUST_CHECK;
 enum err store_end(struct store *store, bool commit, struct why *why) MUST_CHECK;
 enum err store_count(struct store *store, uint64_t *all, uint64_t *active, struct why *why) MUST_CHECK;

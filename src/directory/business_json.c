@@ -1,11 +1,12 @@
-// Businesses as JSON documents, the way the replaced service's collection has them. Runs in wahookctl.
+// Businesses as JSON documents, the way the replaced service's collection has them. Runs in wahookctl, and on pool threads of workers and
+// the dispatcher where the store keeps documents.
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "fields.h"
-#include "wahook/directory.h"
+#include "store.h"
 
 // ---------------------------------------------------------------- dates
 
@@ -114,21 +115,21 @@ static enum err add_phone(struct business *b, const struct json *j, struct why *
   return ERR_OK;
 }
 
-static enum err read_phones(struct business *b, const struct json *phones, struct why *why) {
+static enum err read_phones(struct business *b, const struct json *phones, bool lenient, struct why *why) {
   if (!phones || phones->type == JSON_NULL) return ERR_OK;
-  if (phones->type != JSON_ARRAY) return add_phone(b, phones, why);
-  for (const struct json *j = phones->child; j; j = j->next) {
+  const struct json *first = phones->type == JSON_ARRAY ? phones->child : phones;
+  for (const struct json *j = first; j; j = phones->type == JSON_ARRAY ? j->next : NULL) {
     enum err e = add_phone(b, j, why);
-    if (e) return e;
+    if (e && !lenient) return e;
   }
   return ERR_OK;
 }
 
-static enum err read_all(struct business *b, const struct json *document, struct why *why) {
+static enum err read_all(struct business *b, const struct json *document, bool lenient, struct why *why) {
 #define READ(field, path, wiped) read_text(document, path, &b->field);
   BUSINESS_TEXTS(READ)
 #undef READ
-  enum err e = read_phones(b, json_get(document, "whatsappPhoneNumberIds"), why);
+  enum err e = read_phones(b, json_get(document, "whatsappPhoneNumberIds"), lenient, why);
   if (e) return e;
   if (b->id[0] == '\0') {
     why_set(why, "_id is missing");
@@ -141,19 +142,23 @@ static enum err read_all(struct business *b, const struct json *document, struct
   return ERR_OK;
 }
 
-enum err business_from_json(const struct json *document, struct business **out, struct why *why) {
+enum err store__business(const struct json *document, bool lenient, struct business **out, struct why *why) {
   if (!document || document->type != JSON_OBJECT) {
     why_set(why, "a business is a JSON object");
     return ERR_FORMAT;
   }
   struct business *b = business_new();
-  enum err e = read_all(b, document, why);
+  enum err e = read_all(b, document, lenient, why);
   if (e) {
     business_free(b);
     return e;
   }
   *out = b;
   return ERR_OK;
+}
+
+enum err business_from_json(const struct json *document, struct business **out, struct why *why) {
+  return store__business(document, false, out, why);
 }
 
 // ---------------------------------------------------------------- writing

@@ -3,17 +3,35 @@
 
 #include <string.h>
 
-static const struct store_kind *const kinds[] = {&store__sqlite, &store__ram};
+// What few need and brings a large library along is a module, loaded with the first store of its kind.
+static const struct {
+  const char *scheme;
+  const struct store_kind *kind;
+  const char *module; // where kind is NULL
+} kinds[] = {
+    {"sqlite:", &store__sqlite, NULL},
+    {"mongodb:", NULL, "store_mongo"},
+    {"mongodb+srv:", NULL, "store_mongo"},
+    {"ram:", &store__ram, NULL},
+};
 
-enum err store_open(const char *uri, struct store **out, struct why *why) {
+enum err store_open_with(const struct store_options *options, struct store **out, struct why *why) {
+  const char *uri = options->uri;
   for (size_t i = 0; i < COUNT_OF(kinds); i++) {
-    if (span_starts(span_of(uri), span_of(kinds[i]->scheme))) return kinds[i]->open(uri + strlen(kinds[i]->scheme), out, why);
+    if (!span_starts(span_of(uri), span_of(kinds[i].scheme))) continue;
+    const struct store_kind *kind = kinds[i].kind;
+    enum err e = kind ? ERR_OK : store__load(kinds[i].module, &kind, why);
+    return e ? e : kind->open(options, uri + strlen(kinds[i].scheme), out, why);
   }
   // Only the scheme is told: the rest may hold a password.
   const char *colon = strchr(uri, ':');
-  why_set(why, "directory.store: \"%.*s\" is no store that this wahookd has: use sqlite:PATH, or ram: for tests",
+  why_set(why, "directory.store: \"%.*s\" is no store that this wahookd has: use sqlite:PATH, mongodb://HOST/DATABASE, or ram: for tests",
           colon ? (int)(colon - uri + 1) : 0, uri);
   return ERR_CONFIG;
+}
+
+enum err store_open(const char *uri, struct store **out, struct why *why) {
+  return store_open_with(&(struct store_options){.uri = uri}, out, why);
 }
 
 void store_close(struct store *store) {

@@ -8,8 +8,8 @@
 
 // All verbs block and may be called from several threads at once, but for begin..end, which is one caller's.
 struct store_kind {
-  const char *scheme;
-  enum err (*open)(const char *rest, struct store **out, struct why *why); // what follows the scheme; touches nothing yet
+  // `rest` is what follows the scheme in options->uri. Touches nothing yet.
+  enum err (*open)(const struct store_options *options, const char *rest, struct store **out, struct why *why);
   void (*close)(struct store *store);
   enum err (*find)(struct store *store, enum directory_key kind, struct span key, struct business **out, struct why *why);
   enum err (*each)(struct store *store, bool active_only, const char *after_id, unsigned max,
@@ -20,7 +20,8 @@ struct store_kind {
   enum err (*begin)(struct store *store, struct why *why);
   enum err (*end)(struct store *store, bool commit, struct why *why);
   enum err (*count)(struct store *store, uint64_t *all, uint64_t *active, struct why *why);
-  // A number that is another one whenever businesses may have changed since the last call.
+  // A number that is another one whenever businesses may have changed since the last call; one that never moves tells only that the
+  // store answers.
   enum err (*changed)(struct store *store, uint64_t *version, struct why *why);
 };
 // Embedded first in each back end's own struct.
@@ -30,6 +31,17 @@ struct store {
 };
 
 extern const struct store_kind store__sqlite, store__ram;
+
+// A back end that is loaded when it is first used: the shared object's one symbol, "store_module".
+struct store_module {
+  const char *version; // of the wahookd that it was built with
+  size_t kind_bytes;   // as a guard: sizeof(struct store_kind)
+  const struct store_kind *kind;
+};
+enum err store__load(const char *name, const struct store_kind **out, struct why *why) MUST_CHECK;
+
+// As business_from_json; leniently, a phone number that none can have is passed over instead of costing the business.
+enum err store__business(const struct json *document, bool lenient, struct business **out, struct why *why) MUST_CHECK;
 
 // Makes the file with mode 0640 before SQLite makes it with the umask's, unless it is there. Made by root, it goes to whom the folder
 // belongs to: the daemon's processes, which are not root, must be able to write to it.

@@ -45,7 +45,8 @@ static void items_free(struct items *items) {
   *items = (struct items){0};
 }
 
-static enum err ram_open(const char *rest, struct store **out, struct why *why) {
+static enum err ram_open(const struct store_options *options, const char *rest, struct store **out, struct why *why) {
+  (void)options;
   (void)why;
   struct ram_store *s = xcalloc(1, sizeof *s);
   s->store = (struct store){STORE_MAGIC, &store__ram};
@@ -130,9 +131,9 @@ static struct business *with_own_phones(const struct ram *ram, const struct busi
   return copy;
 }
 
-static int by_age(const void *a, const void *b) {
+static int newest_first(const void *a, const void *b) {
   const struct business *const *x = a, *const *y = b;
-  return older(*x, *y) ? -1 : 1;
+  return older(*x, *y) ? 1 : -1;
 }
 
 static enum err ram_each(struct store *store, bool active_only, const char *after_id, unsigned max,
@@ -145,7 +146,7 @@ static enum err ram_each(struct store *store, bool active_only, const char *afte
     const struct business *b = ram->items.at[i];
     if (active_only ? b->is_active && b->whatsapp_enabled : strcmp(b->id, after_id) > 0) list[count++] = b;
   }
-  if (active_only) qsort(list, count, sizeof *list, by_age);
+  if (active_only) qsort(list, count, sizeof *list, newest_first);
   if (count > max) count = max;
   struct business **copies = xcalloc(count + 1, sizeof *copies);
   for (size_t i = 0; i < count; i++)
@@ -254,7 +255,6 @@ static enum err ram_changed(struct store *store, uint64_t *version, struct why *
 }
 
 const struct store_kind store__ram = {
-    .scheme = "ram:",
     .open = ram_open,
     .close = ram_close,
     .find = ram_find,

@@ -246,7 +246,8 @@ static enum err one(struct sqlite_store *s, struct connection *c, enum statement
 
 // ---------------------------------------------------------------- verbs
 
-static enum err sqlite_open(const char *rest, struct store **out, struct why *why) {
+static enum err sqlite_open(const struct store_options *options, const char *rest, struct store **out, struct why *why) {
+  (void)options;
   if (rest[0] == '\0' || rest[0] == ':') {
     why_set(why, "directory.store: sqlite: needs the path of a file (for a store in memory: ram:)");
     return ERR_CONFIG;
@@ -445,5 +446,5 @@ static enum err sqlite_changed(struct store *store, uint64_t *version, struct wh
   return e;
 }
 
-const struct store_kind store__sqlite = {"sqlite:",  sqlite_open,   sqlite_close, sqlite_find, sqlite_each,  sqlite_get,
-                                         sqlite_put, sqlite_remove, sqlite_begin, sqlite_end,  sqlite_count, sqlite_changed};
+const struct store_kind store__sqlite = {sqlite_open,   sqlite_close, sqlite_find, sqlite_each,  sqlite_get,    sqlite_put,
+                                         sqlite_remove, sqlite_begin, sqlite_end,  sqlite_count, sqlite_changed};

@@ -62,7 +62,8 @@ static const char *const sql[STATEMENTS] = {
     [GET_SUBDOMAIN] = "SELECT " ROW " FROM businesses b WHERE b.sub_domain=?1 AND b.sub_domain<>''" NEWEST,
     [GET_PHONE] = "SELECT " ROW " FROM phone_numbers p CROSS JOIN businesses b ON b.id=p.business_id WHERE p.phone_number_id=?1" NEWEST,
     [EACH_ACTIVE] =
-        "SELECT " ROW " FROM businesses b WHERE b.is_active=1 AND b.whatsapp_enabled=1 AND ?1=?1 ORDER BY b.created_ms, b.id LIMIT ?2",
+        "SELECT " ROW
+        " FROM businesses b WHERE b.is_active=1 AND b.whatsapp_enabled=1 AND ?1=?1 ORDER BY b.created_ms DESC, b.id DESC LIMIT ?2",
     [EACH_ALL] = "SELECT " ROW " FROM businesses b WHERE b.id>?1 ORDER BY b.id LIMIT ?2",
     [PHONES] = "SELECT phone_number_id FROM phone_numbers WHERE business_id=?1 ORDER BY position",
     // Without the numbers that a newer active business claims: these are not this one's to answer.

@@ -1,0 +1,136 @@
+// What every store promises, for the tests of all of them. Include after <cmocka.h>.
+#ifndef TEST_DIRECTORY_CONTRACT_H
+#define TEST_DIRECTORY_CONTRACT_H
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "store.h"
+
+static void set(char **field, const char *text) {
+  free(*field);
+  *field = xstrdup(text);
+}
+
+static struct business *business(const char *id, const char *phone, int64_t created_ms) {
+  struct business *b = business_new();
+  set(&b->id, id);
+  if (phone) b->phone_number_ids[b->phone_count++] = xstrdup(phone);
+  b->created_ms = created_ms;
+  b->is_active = b->whatsapp_enabled = true;
+  return b;
+}
+
+// Puts and frees.
+static void put(struct store *store, struct business *b) {
+  struct why why = {{0}};
+  enum err e = store_put(store, b, &why);
+  if (e) print_message("%s\n", why.text);
+  assert_int_equal(e, ERR_OK);
+  business_free(b);
+}
+
+// The id that is found, "-" for none.
+static const char *found(struct store *store, enum directory_key kind, const char *key) {
+  static char id[64];
+  struct business *b = NULL;
+  struct why why = {{0}};
+  enum err e = store_find(store, kind, span_of(key), &b, &why);
+  if (e == ERR_NOT_FOUND) return "-";
+  if (e) print_message("%s\n", why.text);
+  assert_int_equal(e, ERR_OK);
+  snprintf(id, sizeof id, "%s", b->id);
+  business_free(b);
+  return id;
+}
+
+static void lookups(struct store *store) {
+  struct business *b = business("b1", "111", 1000);
+  set(&b->name, "Caf\xc3\xa9 'One'; --");
+  set(&b->sub_domain, "cafe");
+  set(&b->waba_id, "w1");
+  set(&b->access_token, "tok");
+  set(&b->responder_prompt, "Be kind.");
+  b->token_expires_ms = 42;
+  b->phone_number_ids[b->phone_count++] = xstrdup("112");
+  put(store, business_copy(b));
+  struct business *read = NULL;
+  struct why why;
+  assert_int_equal(store_find(store, DIRECTORY_PHONE, SPAN("112"), &read, &why), ERR_OK);
+  struct buf one = {0}, two = {0};
+  struct json_writer w;
+  json_start(&w, &one);
+  business_to_json(b, &w, NULL);
+  json_start(&w, &two);
+  business_to_json(read, &w, NULL);
+  assert_string_equal(one.data, two.data);
+  buf_free(&one);
+  buf_free(&two);
+  business_free(read);
+  assert_string_equal(found(store, DIRECTORY_PHONE, "111"), "b1");
+  assert_string_equal(found(store, DIRECTORY_SUBDOMAIN, "cafe"), "b1");
+  assert_string_equal(found(store, DIRECTORY_WABA, "w1"), "b1");
+  assert_string_equal(found(store, DIRECTORY_PHONE, "113"), "-");
+  assert_string_equal(found(store, DIRECTORY_SUBDOMAIN, ""), "-");
+  assert_string_equal(found(store, DIRECTORY_PHONE, "1' OR '1'='1"), "-");
+  // Not enabled: gone for messages, there for the verification of its address; not active: gone.
+  b->whatsapp_enabled = false;
+  put(store, business_copy(b));
+  assert_string_equal(found(store, DIRECTORY_PHONE, "111"), "-");
+  assert_string_equal(found(store, DIRECTORY_WABA, "w1"), "-");
+  assert_string_equal(found(store, DIRECTORY_SUBDOMAIN, "cafe"), "b1");
+  b->is_active = false;
+  put(store, business_copy(b));
+  assert_string_equal(found(store, DIRECTORY_SUBDOMAIN, "cafe"), "-");
+  // An operator finds it all the same, by any of its names.
+  static const char *const names[] = {"b1", "cafe", "112"};
+  for (size_t i = 0; i < COUNT_OF(names); i++) {
+    assert_int_equal(store_get(store, names[i], &read, &why), ERR_OK);
+    assert_string_equal(read->id, "b1");
+    business_free(read);
+  }
+  assert_int_equal(store_get(store, "nobody", &read, &why), ERR_NOT_FOUND);
+  // A number that was taken away is nobody's.
+  b->is_active = b->whatsapp_enabled = true;
+  free(b->phone_number_ids[--b->phone_count]);
+  put(store, b);
+  assert_string_equal(found(store, DIRECTORY_PHONE, "112"), "-");
+  assert_int_equal(store_remove(store, "b1", &why), ERR_OK);
+  assert_int_equal(store_remove(store, "b1", &why), ERR_NOT_FOUND);
+  assert_string_equal(found(store, DIRECTORY_PHONE, "111"), "-");
+  struct business *bad = business("", "1", 0);
+  assert_int_equal(store_put(store, bad, &why), ERR_RANGE);
+  set(&bad->id, "x");
+  set(&bad->phone_number_ids[0], "+49");
+  assert_int_equal(store_put(store, bad, &why), ERR_RANGE);
+  business_free(bad);
+}
+
+static void on_each(void *ctx, const struct business *b) {
+  buf_printf(ctx, "%s(%u) ", b->id, b->phone_count);
+}
+
+static void lists(struct store *store) {
+  put(store, business("c", "1", 1000));
+  put(store, business("a", "1", 2000)); // the newer one has the number
+  put(store, business("b", "2", 500));
+  struct business *off = business("d", "1", 9000);
+  off->is_active = false;
+  put(store, off);
+  assert_string_equal(found(store, DIRECTORY_PHONE, "1"), "a");
+  struct buf out = {0};
+  struct why why;
+  assert_int_equal(store_each(store, true, NULL, 100, on_each, &out, &why), ERR_OK);
+  assert_string_equal(out.data, "a(1) c(0) b(1) "); // newest first; c's number is not c's to answer
+  buf_clear(&out);
+  assert_int_equal(store_each(store, false, "a", 2, on_each, &out, &why), ERR_OK);
+  assert_string_equal(out.data, "b(1) c(1) ");
+  buf_free(&out);
+  uint64_t all, active;
+  assert_int_equal(store_count(store, &all, &active, &why), ERR_OK);
+  assert_int_equal(all, 4);
+  assert_int_equal(active, 3);
+}
+
+#endif
