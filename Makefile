@@ -34,16 +34,24 @@ WARN     := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wca
 CPPFLAGS += -D_GNU_SOURCE -DWAHOOK_VERSION='"$(VERSION)"' -Iinclude -Isrc -I$(BUILD)/gen
 CFLAGS   += -std=c11 $(OPT) -g -fno-strict-aliasing -fstack-protector-strong -pthread $(WARN) $(if $(WERROR),-Werror) $(SAN)
 LDFLAGS  += -pthread $(SAN) -Wl,-z,relro,-z,now
+# Modules use what the program has.
+LDFLAGS  += -Wl,--export-dynamic
 
 include vendor/llhttp.mk
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKG) 2>/dev/null)
 PKG_LIBS   := $(shell pkg-config --libs $(PKG) 2>/dev/null)
+# The driver's name changed with its version 2.
+MONGO_PKG    := $(if $(shell pkg-config --exists mongoc2 2>/dev/null && echo yes),mongoc2,libmongoc-1.0)
+MONGO_CFLAGS := $(patsubst -I%,-isystem%,$(shell pkg-config --cflags $(MONGO_PKG) 2>/dev/null))# its headers warn
+MONGO_LIBS   := $(shell pkg-config --libs $(MONGO_PKG) 2>/dev/null)
 
+# Loaded by those who use them (directory/store_module.c), and by nobody else.
+MODULES  := $(BUILD)/lib/wahookd/store_mongo.so
 BINARIES := $(BUILD)/wahookd $(BUILD)/wahookctl $(BUILD)/wahook-sandbox
 
 .PHONY: all load help run test unit system endurance test-programs fuzz fuzz-long lint format asan ubsan tsan install clean deps deps-test
 .DEFAULT_GOAL := all
-all: $(BINARIES)
+all: $(BINARIES) $(MODULES)
 
 help:
 	@printf '%s\n' 'make run      install what is missing, build, start wahookd and a sandbox to talk to' \
@@ -62,6 +70,7 @@ run: deps
 	@exec etc/run-demo $(BUILD)
 
 test: deps-test
+	@vendor/make-venv build/test-venv
 	@test/run-all $(BUILD)
 
 deps:
@@ -71,7 +80,8 @@ deps-test:
 
 # ---------------------------------------------------------------- objects and libraries
 
-sources = $(sort $(wildcard src/$(1)/*.c))
+MODULE_SRC := $(sort $(wildcard src/directory/store_mongo*.c))
+sources = $(filter-out $(MODULE_SRC),$(sort $(wildcard src/$(1)/*.c)))
 objects = $(patsubst src/%.c,$(BUILD)/obj/%.o,$(call sources,$(1)))
 
 $(BUILD)/obj/%.o: src/%.c Makefile
@@ -98,6 +108,13 @@ link = $(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(1) -Wl,--start-group $(2) -Wl,--en
 $(BUILD)/wahookd: $(BUILD)/obj/main.o $(ALL_LIBS) $(LLHTTP_LIB)
 	@echo "  LINK  $@"
 	$(call link,$(BUILD)/obj/main.o,$(ALL_LIBS))
+
+MODULE_OBJ := $(patsubst src/%.c,$(BUILD)/obj/%.o,$(MODULE_SRC))
+$(MODULE_OBJ): CFLAGS += -fPIC $(MONGO_CFLAGS)
+$(BUILD)/lib/wahookd/store_mongo.so: $(MODULE_OBJ)
+	@echo "  LINK  $@"
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -shared -o $@ $^ $(MONGO_LIBS)
 
 TOOL_SANDBOX := $(call objects,tools/sandbox)
 TOOL_CTL     := $(call objects,tools/ctl)
@@ -148,7 +165,12 @@ $(eval $(call tool_unit_rule,ctl,$(TOOL_CTL)))
 $(eval $(call tool_unit_rule,sandbox,$(TOOL_SANDBOX)))
 $(eval $(call tool_unit_rule,load,$(TOOL_LOAD),bench/load))
 
-unit: $(UNIT_BIN)
+# A test finds modules as an installed program does: in ../lib/wahookd.
+$(BUILD)/unit/lib:
+	@mkdir -p $(@D)
+	@ln -sfn ../lib $@
+
+unit: $(UNIT_BIN) $(MODULES) $(BUILD)/unit/lib
 	@test/run-unit $(UNIT_BIN)
 
 # The daemon from the same objects behind a wall clock that a test moves. It must come before libc, but behind a sanitizer's library.
@@ -218,6 +240,8 @@ install: all
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/etc/wahookd $(DESTDIR)/lib/systemd/system \
 	  $(DESTDIR)$(PREFIX)/share/man/man8 $(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 755 $(BUILD)/wahookd $(DESTDIR)$(PREFIX)/sbin/wahookd
+	install -d $(DESTDIR)$(PREFIX)/lib/wahookd
+	install -m 644 $(MODULES) $(DESTDIR)$(PREFIX)/lib/wahookd/
 	install -m 755 $(BUILD)/wahookctl $(BUILD)/wahook-sandbox $(DESTDIR)$(PREFIX)/bin/
 	test -e $(DESTDIR)/etc/wahookd/wahookd.conf || install -m 640 etc/wahookd.conf $(DESTDIR)/etc/wahookd/wahookd.conf
 	sed 's,/usr/sbin/,$(PREFIX)/sbin/,' etc/wahookd.service | install -m 644 /dev/stdin $(DESTDIR)/lib/systemd/system/wahookd.service

@@ -1,0 +1,51 @@
+// What the files of the MongoDB store share. Each of them includes <mongoc/mongoc.h> before this; nobody else may.
+#ifndef WAHOOK_DIRECTORY_STORE_MONGO_H
+#define WAHOOK_DIRECTORY_STORE_MONGO_H
+
+#include <pthread.h>
+
+#include "store.h"
+#include "wahook/log.h"
+
+#define MONGO_COLLECTION "businesses"
+
+// One question: a client of the pool, and the collection.
+struct mongo_call {
+  struct mongo_store *store;
+  mongoc_client_t *client;
+  mongoc_collection_t *businesses;
+};
+
+struct mongo_store {
+  struct store store;
+  mongoc_uri_t *uri; // with our defaults for what it does not say
+  char *database;
+  bson_t *projection;
+  unsigned pool_max;
+  pthread_mutex_t lock; // guards what follows
+  mongoc_client_pool_t *pool;
+  unsigned failures; // of making the pool
+  struct log_limit claims_limit;
+  // between begin and end: one caller's
+  struct mongo_call transaction;
+  mongoc_bulk_operation_t *bulk; // NULL: none
+  unsigned gathered;
+};
+
+// store_mongo_pool.c
+enum err mongo__uri(struct mongo_store *s, const struct store_options *options, struct why *why) MUST_CHECK;
+enum err mongo__begin(struct mongo_store *s, struct mongo_call *call, struct why *why) MUST_CHECK;
+void mongo__end(struct mongo_call *call);
+void mongo__close_pool(struct mongo_store *s);
+enum err mongo__failed(const bson_error_t *error, struct why *why); // what the driver's error is to us, and the sentence
+
+// store_mongo_document.c
+bson_t *mongo__projection(void);
+enum err mongo__business(const bson_t *document, struct business **out, struct why *why) MUST_CHECK;
+// Appends a condition: `key` is this text, or what it may have been stored as instead (a number, an ObjectId).
+void mongo__match_id(bson_t *filter, const char *key, const char *text);
+void mongo__match_new_id(bson_t *filter, const char *id); // of one that is inserted if it is not there
+// The update that makes a document this business, leaving alone what we do not know.
+enum err mongo__update(const struct business *b, bson_t *update, struct why *why) MUST_CHECK;
+
+#endif

@@ -1,0 +1,153 @@
+// Documents of the `businesses` collection and our struct business, both ways. Runs on pool threads of workers and the dispatcher, and in
+// wahookctl.
+//
+// A document is read by way of its JSON: the same lenient reader then takes what Mongo's export and the collection itself hold.
+#include <mongoc/mongoc.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fields.h"
+#include "store_mongo.h"
+
+#define OID_HEX 24
+
+static bool is_number(struct span text) {
+  for (size_t i = 0; i < text.len; i++)
+    if (text.ptr[i] < '0' || text.ptr[i] > '9') return false;
+  return text.len > 0 && text.len <= 18;
+}
+
+static bool is_oid(const char *text) {
+  return strlen(text) == OID_HEX && bson_oid_is_valid(text, OID_HEX);
+}
+
+// ---------------------------------------------------------------- reading
+
+static void project(bson_t *out, const char *path) {
+  char name[64];
+  ALWAYS(span_copy((struct span){path, strcspn(path, ".")}, name, sizeof name) == ERR_OK);
+  if (!bson_has_field(out, name)) BSON_APPEND_INT32(out, name, 1);
+}
+
+bson_t *mongo__projection(void) {
+  static const char *const others[] = {"whatsappPhoneNumberIds", "whatsappTokenExpiresAt", "whatsappEnabled", "isActive", "createdAt"};
+  bson_t *out = bson_new();
+#define PROJECT(field, path, wiped) project(out, path);
+  BUSINESS_TEXTS(PROJECT)
+#undef PROJECT
+  for (size_t i = 0; i < COUNT_OF(others); i++)
+    project(out, others[i]);
+  return out;
+}
+
+enum err mongo__business(const bson_t *document, struct business **out, struct why *why) {
+  size_t len = 0;
+  char *text = bson_as_relaxed_extended_json(document, &len);
+  if (!text) {
+    why_set(why, "MongoDB: a document of " MONGO_COLLECTION " is not UTF-8");
+    return ERR_FORMAT;
+  }
+  struct arena arena;
+  const struct json *json;
+  arena_init(&arena, 4096, 0);
+  enum err e = json_parse(&arena, (struct span){text, len}, NULL, &json, NULL);
+  if (e)
+    why_set(why, "MongoDB: a document of " MONGO_COLLECTION " cannot be read");
+  else
+    e = store__business(json, true, out, why);
+  arena_free(&arena);
+  explicit_bzero(text, len); // it has the tokens
+  bson_free(text);
+  return e;
+}
+
+// ---------------------------------------------------------------- conditions
+
+void mongo__match_id(bson_t *filter, const char *key, const char *text) {
+  bson_t in, list;
+  bson_oid_t oid;
+  int64_t number;
+  BSON_APPEND_DOCUMENT_BEGIN(filter, key, &in);
+  BSON_APPEND_ARRAY_BEGIN(&in, "$in", &list);
+  BSON_APPEND_UTF8(&list, "0", text);
+  if (is_oid(text)) {
+    bson_oid_init_from_string(&oid, text);
+    BSON_APPEND_OID(&list, "1", &oid);
+  } else if (is_number(span_of(text)) && span_i64(span_of(text), &number) == ERR_OK) {
+    BSON_APPEND_INT64(&list, "1", number);
+  }
+  bson_append_array_end(&in, &list);
+  bson_append_document_end(filter, &in);
+}
+
+// An ObjectId that somebody stored as text stays what it is; a new one becomes an ObjectId ($setOnInsert). All others are texts.
+void mongo__match_new_id(bson_t *filter, const char *id) {
+  if (is_oid(id))
+    mongo__match_id(filter, "_id", id);
+  else
+    BSON_APPEND_UTF8(filter, "_id", id);
+}
+
+// ---------------------------------------------------------------- writing
+
+static void set_date(bson_t *set, bson_t *unset, const char *key, int64_t ms) {
+  if (ms)
+    BSON_APPEND_DATE_TIME(set, key, ms);
+  else
+    BSON_APPEND_INT32(unset, key, 1);
+}
+
+// From the JSON of the business: all but its id and the dates, which are dates in the collection.
+static void fill(const bson_t *document, const struct business *b, bson_t *set, bson_t *unset) {
+  static const char *const optional[] = {"wabaId", "whatsappRefreshToken", "verifyToken", "responder"};
+  static const char *const apart[] = {"_id", "whatsappTokenExpiresAt", "createdAt"};
+  bson_iter_t it;
+  ALWAYS(bson_iter_init(&it, document));
+  while (bson_iter_next(&it)) {
+    bool take = true;
+    for (size_t i = 0; i < COUNT_OF(apart); i++)
+      take = take && strcmp(bson_iter_key(&it), apart[i]) != 0;
+    if (take) BSON_APPEND_VALUE(set, bson_iter_key(&it), bson_iter_value(&it));
+  }
+  set_date(set, unset, "whatsappTokenExpiresAt", b->token_expires_ms);
+  set_date(set, unset, "createdAt", b->created_ms);
+  for (size_t i = 0; i < COUNT_OF(optional); i++)
+    if (!bson_has_field(document, optional[i])) BSON_APPEND_INT32(unset, optional[i], 1);
+}
+
+static void insert_id(bson_t *update, const char *id) {
+  bson_t insert;
+  bson_oid_t oid;
+  if (!is_oid(id)) return;
+  BSON_APPEND_DOCUMENT_BEGIN(update, "$setOnInsert", &insert);
+  bson_oid_init_from_string(&oid, id);
+  BSON_APPEND_OID(&insert, "_id", &oid);
+  bson_append_document_end(update, &insert);
+}
+
+enum err mongo__update(const struct business *b, bson_t *update, struct why *why) {
+  struct buf text = {0};
+  struct json_writer w;
+  bson_error_t error;
+  json_start(&w, &text);
+  business_to_json(b, &w, NULL);
+  bson_t *document = bson_new_from_json((const uint8_t *)text.data, (ssize_t)text.len, &error);
+  explicit_bzero(text.data, text.cap);
+  buf_free(&text);
+  if (!document) {
+    why_set(why, "MongoDB: the business \"%.60s\" makes no document", b->id);
+    return ERR_FORMAT;
+  }
+  bson_t set = BSON_INITIALIZER, unset = BSON_INITIALIZER, now;
+  fill(document, b, &set, &unset);
+  BSON_APPEND_DOCUMENT(update, "$set", &set);
+  if (!bson_empty(&unset)) BSON_APPEND_DOCUMENT(update, "$unset", &unset);
+  BSON_APPEND_DOCUMENT_BEGIN(update, "$currentDate", &now); // others look for what has changed
+  BSON_APPEND_BOOL(&now, "updatedAt", true);
+  bson_append_document_end(update, &now);
+  insert_id(update, b->id);
+  bson_destroy(&set);
+  bson_destroy(&unset);
+  bson_destroy(document);
+  return ERR_OK;
+}
