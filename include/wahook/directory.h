@@ -72,6 +72,8 @@ struct directory_stats {
   int64_t ttl_ms;
   uint64_t hits, misses;
   bool healthy;
+  const char *breaker;     // "closed", "open", "half_open": whether the store is asked, left alone or probed
+  uint64_t breaker_opened; // times
 };
 void directory_stats(const struct directory *directory, struct directory_stats *out);
 

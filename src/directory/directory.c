@@ -3,18 +3,16 @@
 //   get/find ─▶ default business? ─▶ cache ── fresh ─▶ answer
 //                                      ├── stale ─▶ answer, and one flight in the background
 //                                      └── absent ─▶ one flight ─▶ store (pool thread) ─▶ cache ─▶ all who wait
-//                                                    store down: LATER, and a pause before the next try
+//                                                    store down: LATER; after some failures nobody asks but a probe
 #include <stdlib.h>
 #include <string.h>
 
 #include "inside.h"
 #include "wahook/log.h"
 
-#define TICK_MS      1000
-#define PAUSE_MIN_US 250000
-#define PAUSE_MAX_US 5000000
-#define COMPLAIN_US  60000000
-#define WARM_MAX     100 // businesses of a warm-up that was broadcast
+#define TICK_MS     250
+#define COMPLAIN_US 60000000
+#define WARM_MAX    100 // businesses of a warm-up that was broadcast
 
 static void count(struct directory *d, enum metric metric, uint64_t n) {
   if (d->slot) metrics_add(d->slot, metric, n);
@@ -22,37 +20,41 @@ static void count(struct directory *d, enum metric metric, uint64_t n) {
 
 // ---------------------------------------------------------------- the store's health
 
+static void recovered(struct directory *d, int64_t now_us) {
+  if (d->failing) log_info("directory", "the store answers again");
+  d->failing = false;
+  d->complain_us = 0;
+  if (!d->shm) return;
+  atomic_store(&d->shm->broadcast->directory_failed_us, 0);
+  atomic_store(&d->shm->broadcast->directory_ok_us, now_us);
+}
+
+static void failed(struct directory *d, const char *why, int64_t now_us) {
+  count(d, METRIC_STORE_ERRORS, 1);
+  d->failing = true;
+  if (d->shm) atomic_store(&d->shm->broadcast->directory_failed_us, now_us);
+  if (now_us < d->complain_us) return;
+  d->complain_us = now_us + COMPLAIN_US;
+  log_warning("directory", "the store cannot be asked: %s (known businesses are answered from the cache, new ones wait)", why);
+}
+
 void directory__asked(struct directory *d, enum err e, const char *why, int64_t took_us) {
   int64_t now_us = loop_now_us(d->loop);
   bool good = e == ERR_OK || e == ERR_NOT_FOUND;
   count(d, METRIC_STORE_QUERIES, 1);
   if (d->slot) metrics_observe(d->slot, HISTOGRAM_LOOKUP, (uint64_t)took_us);
-  if (good) {
-    if (d->failing) log_info("directory", "the store answers again");
-    d->failing = false;
-    d->pause_us = d->retry_us = d->complain_us = 0;
-    if (d->shm) {
-      atomic_store(&d->shm->broadcast->directory_failed_us, 0);
-      atomic_store(&d->shm->broadcast->directory_ok_us, now_us);
-    }
-    return;
-  }
-  count(d, METRIC_STORE_ERRORS, 1);
-  if (d->shm) atomic_store(&d->shm->broadcast->directory_failed_us, now_us);
-  if (now_us >= d->complain_us) {
-    d->complain_us = now_us + COMPLAIN_US;
-    log_warning("directory", "the store cannot be asked: %s (known businesses are answered from the cache, new ones wait)", why);
-  }
-  d->failing = true;
-  if (now_us < d->retry_us) return; // another one of the batch that began the pause
-  d->pause_us = d->pause_us == 0 ? PAUSE_MIN_US : d->pause_us * 2 < PAUSE_MAX_US ? d->pause_us * 2 : PAUSE_MAX_US;
-  d->retry_us = now_us + d->pause_us;
+  if (good)
+    recovered(d, now_us);
+  else
+    failed(d, why, now_us);
+  if (breaker_tell(&d->breaker, good, now_us) && !good)
+    log_warning("directory", "the store failed again and again: it is only probed until it answers");
 }
 
 static const struct business *on_landed(void *ctx, const struct flight_landing *landing) {
   struct directory *d = ctx;
   ALWAYS(d->magic == DIRECTORY_MAGIC);
-  directory__asked(d, landing->err, landing->why, landing->took_us);
+  if (landing->asked) directory__asked(d, landing->err, landing->why, landing->took_us);
   if (landing->err != ERR_OK && landing->err != ERR_NOT_FOUND) return NULL;
   if (landing->outdated) {
     if (landing->business) cache_retire(d->cache, landing->business);
@@ -151,8 +153,7 @@ static enum directory_answer look(struct directory *d, enum directory_key kind, 
 
 static bool fly(struct directory *d, enum directory_key kind, struct span key, const struct cache_key *text, directory_found *on_answer,
                 void *ctx) {
-  int64_t now_us = loop_now_us(d->loop);
-  return now_us >= d->retry_us && flights_join(d->flights, kind, key, text, on_answer, ctx, now_us);
+  return breaker_passes(&d->breaker) && flights_join(d->flights, kind, key, text, on_answer, ctx, loop_now_us(d->loop));
 }
 
 enum directory_answer directory_get(struct directory *d, enum directory_key kind, struct span key, bool refresh,
@@ -203,6 +204,8 @@ void directory_stats(const struct directory *d, struct directory_stats *out) {
       .hits = d->hits,
       .misses = d->misses,
       .healthy = !d->failing,
+      .breaker = breaker_state_name(d->breaker.state),
+      .breaker_opened = d->breaker.opened,
   };
 }
 

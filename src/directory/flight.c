@@ -51,6 +51,7 @@ struct question {
   struct business *business;
   struct why why;
   int64_t took_us;
+  bool asked;
 };
 struct batch {
   struct loop_job job;
@@ -80,6 +81,7 @@ static void work(struct loop_job *job) {
     }
     struct span key = span_from((struct span){q->text.text, q->text.len}, q->key_at);
     int64_t from = clock_mono_us();
+    q->asked = true;
     q->err = store_find(batch->store, q->kind, key, &q->business, &q->why);
     q->took_us = clock_mono_us() - from;
     if (q->err != ERR_OK && q->err != ERR_NOT_FOUND) down = q;
@@ -106,7 +108,7 @@ static void land(struct flights *flights, struct question *q) {
   struct flight *f = q->flight;
   bool answered = q->err == ERR_OK || q->err == ERR_NOT_FOUND;
   bool outdated = f->outdated && answered;
-  struct flight_landing landing = {&f->text, q->err, q->business, q->why.text, q->took_us, outdated};
+  struct flight_landing landing = {&f->text, q->err, q->business, q->why.text, q->took_us, q->asked, outdated};
   const struct business *shown = flights->o.on_landed(flights->o.ctx, &landing);
   if (outdated && f->again < AGAIN_MAX && !flights->closed) {
     f->again++;

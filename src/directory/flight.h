@@ -11,6 +11,7 @@ struct flight_landing {
   struct business *business; // ERR_OK: the receiver's to keep
   const char *why;
   int64_t took_us;
+  bool asked;    // false: given up since an earlier one of the same job had failed
   bool outdated; // the key was forgotten meanwhile: do not cache (the store is asked again)
 };
 

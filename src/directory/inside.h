@@ -2,6 +2,7 @@
 #ifndef WAHOOK_DIRECTORY_INSIDE_H
 #define WAHOOK_DIRECTORY_INSIDE_H
 
+#include "breaker.h"
 #include "cache.h"
 #include "flight.h"
 #include "store.h"
@@ -33,21 +34,23 @@ struct directory {
   size_t capacity;
   uint64_t hits, misses, evictions_told;
   // the store's health, as this process sees it
-  bool failing;
-  int64_t pause_us, retry_us, complain_us;
+  bool failing; // the last question failed
+  struct breaker breaker;
+  int64_t complain_us;
   // housekeeping (keep.c): one job at a time
   bool keeping, poll_due, version_known, warm_outdated;
+  int64_t polled_us;
   uint64_t version;
   struct warm *warms;
   // the end: freed when nothing is out any more
   bool closed, timer_closed, flights_idle;
 };
 
-// A question to the store ended: counts it, and turns the pause before the next try on or off.
+// A question to the store ended: counts it, and tells the breaker.
 void directory__asked(struct directory *d, enum err e, const char *why, int64_t took_us);
 void directory__free_if_idle(struct directory *d);
 
-// Each second: who waits too long, what has changed, warm-ups.
+// Several times a second: who waits too long, what has changed, warm-ups, probes.
 void keep__tick(struct directory *d);
 void keep__next(struct directory *d);
 void keep__close(struct directory *d);

@@ -6,6 +6,7 @@
 #include "wahook/log.h"
 
 #define WAIT_MAX_US 2000000 // a find waits no longer for a store that hangs
+#define POLL_US     1000000
 #define AGAIN_MAX   3
 
 struct keep_job {
@@ -93,8 +94,11 @@ static void done(struct loop_job *job, bool canceled) {
   ALWAYS(d->magic == DIRECTORY_MAGIC);
   if (canceled) {
     k->err = ERR_CANCELED;
+    breaker_probe_lost(&d->breaker, loop_now_us(d->loop));
   } else if (k->warm || k->err || d->failing) {
-    directory__asked(d, k->err, k->why.text, k->took_us); // a poll in good times is no query worth counting
+    directory__asked(d, k->err, k->why.text, k->took_us);
+  } else { // a poll in good times is no query worth counting
+    (void)breaker_tell(&d->breaker, true, loop_now_us(d->loop));
   }
   if (!d->closed) {
     if (k->warm) {
@@ -114,6 +118,8 @@ static void done(struct loop_job *job, bool canceled) {
 
 // The poll goes first: a warm-up that follows it is noticed to be old when the store changes after it.
 void keep__next(struct directory *d) {
+  while (d->warms && !d->poll_due && !d->keeping && !breaker_passes(&d->breaker))
+    end_warm(d, -1);
   if (d->keeping || d->closed || (!d->poll_due && !d->warms)) return;
   struct keep_job *k = xcalloc(1, sizeof *k);
   k->job = (struct loop_job){.work = work, .done = done};
@@ -128,7 +134,10 @@ void keep__next(struct directory *d) {
 
 void keep__tick(struct directory *d) {
   int64_t now_us = loop_now_us(d->loop);
-  d->poll_due = now_us >= d->retry_us;
+  if (!d->keeping && (breaker_passes(&d->breaker) ? now_us - d->polled_us >= POLL_US : breaker_probe(&d->breaker, now_us))) {
+    d->poll_due = true;
+    d->polled_us = now_us;
+  }
   keep__next(d);
   flights_give_up(d->flights, now_us - WAIT_MAX_US); // last: what it calls may close the directory
 }
