@@ -38,12 +38,23 @@ enum directory_answer {
   DIRECTORY_PENDING, // (directory_get only) the cache does not know; ask with directory_find
 };
 
+struct store_options {
+  const char *uri; // "sqlite:/path", "ram:", "mongodb://..."; a password in it is never shown
+  // What follows is for MongoDB. 0 and NULL: the defaults of the options of the same names.
+  const char *database;        // wins over the one that the URI names
+  unsigned pool_max, pool_min; // connections of the whole daemon
+  unsigned processes;          // that share them
+  int64_t slow_query_ms;       // a query that takes longer is logged with its plan; negative: none is
+};
+
 struct directory;
 struct directory_options {
   struct loop *loop;
-  struct shm *shm;       // broadcasts and the store's health; may be NULL in tools
-  struct shm_slot *slot; // counters; may be NULL in tools
-  const char *store_uri; // "sqlite:/path", "ram:"
+  struct shm *shm;            // broadcasts and the store's health; may be NULL in tools
+  struct shm_slot *slot;      // counters; may be NULL in tools. The dispatcher's: the store is watched for changes, for all processes.
+  const char *store_uri;      // "sqlite:/path", "ram:", "mongodb://..."
+  struct store_options store; // what else the store is opened with; its uri is the one above
+  const char *position_path;  // file that keeps over a restart how far the store was watched; NULL: none
   int64_t cache_ttl_ms, negative_ttl_ms, stale_max_ms;
   size_t cache_size;
   const char *default_phone_number_id, *default_token; // business "default" without a store; NULL or "" for none. Its token is plain text.
@@ -79,14 +90,6 @@ void directory_stats(const struct directory *directory, struct directory_stats *
 
 // ---- the store itself, blocking: for tools and, on pool threads, for the façade. One table of stores by URI scheme.
 struct store;
-struct store_options {
-  const char *uri; // "sqlite:/path", "ram:", "mongodb://..."; a password in it is never shown
-  // What follows is for MongoDB. 0 and NULL: the defaults of the options of the same names.
-  const char *database;        // wins over the one that the URI names
-  unsigned pool_max, pool_min; // connections of the whole daemon
-  unsigned processes;          // that share them
-  int64_t slow_query_ms;       // a query that takes longer is logged with its plan; negative: none is
-};
 // Touches nothing yet: a store that is down fails at the first question.
 enum err store_open_with(const struct store_options *options, struct store **out, struct why *why) MUST_CHECK;
 enum err store_open(const char *uri, struct store **out, struct why *why) MUST_CHECK; // with the defaults

@@ -16,7 +16,15 @@ struct entry {
   struct business *business; // NULL: unknown
   int64_t loaded_us;
   struct entry *prev, *next; // the list's head was used last
+  struct owner *owner;       // of a known one
+  struct entry *kin_prev, *kin_next;
   UT_hash_handle hh;
+};
+// All entries of one business, by its id: it is known under several numbers, and under its subdomain.
+struct owner {
+  struct entry *entries;
+  UT_hash_handle hh;
+  char id[];
 };
 struct shelf {
   struct entry *table, *recent;
@@ -26,6 +34,7 @@ struct cache {
   uint32_t magic;
   struct cache_limits limits;
   struct shelf known, unknown;
+  struct owner *owners;
   struct entry *dead; // through `next`
   uint64_t evictions;
 };
@@ -56,6 +65,26 @@ static struct entry *find(struct shelf *shelf, const char *text, size_t len) {
   return e;
 }
 
+static struct owner *owner_of(struct cache *cache, const char *id, bool make) {
+  struct owner *owner;
+  size_t len = strlen(id);
+  HASH_FIND(hh, cache->owners, id, len, owner);
+  if (owner || !make) return owner;
+  owner = xmalloc(sizeof *owner + len + 1);
+  owner->entries = NULL;
+  memcpy(owner->id, id, len + 1);
+  HASH_ADD_KEYPTR(hh, cache->owners, owner->id, len, owner);
+  return owner;
+}
+
+static void leave_owner(struct cache *cache, struct entry *e) {
+  struct owner *owner = e->owner;
+  DL_DELETE2(owner->entries, e, kin_prev, kin_next);
+  if (owner->entries) return;
+  HASH_DEL(cache->owners, owner);
+  free(owner);
+}
+
 static void drop(struct cache *cache, struct shelf *shelf, struct entry *e) {
   HASH_DEL(shelf->table, e);
   DL_DELETE(shelf->recent, e);
@@ -63,6 +92,7 @@ static void drop(struct cache *cache, struct shelf *shelf, struct entry *e) {
     free(e);
     return;
   }
+  leave_owner(cache, e);
   e->next = cache->dead;
   cache->dead = e;
 }
@@ -113,6 +143,9 @@ void cache_put(struct cache *cache, const struct cache_key *key, struct business
   e->loaded_us = now_us;
   HASH_ADD_KEYPTR(hh, shelf->table, e->key.text, e->key.len, e);
   DL_PREPEND(shelf->recent, e);
+  if (!business) return;
+  e->owner = owner_of(cache, business->id, true);
+  DL_PREPEND2(e->owner->entries, e, kin_prev, kin_next);
 }
 
 void cache_retire(struct cache *cache, struct business *business) {
@@ -129,9 +162,24 @@ static void forget_matching(struct cache *cache, struct shelf *shelf, struct spa
   }
 }
 
+static void forget_owner(struct cache *cache, struct span id) {
+  char *text = span_dup(id);
+  struct owner *owner = owner_of(cache, text, false);
+  free(text);
+  if (!owner) return;
+  for (bool last = false; !last;) { // the last one takes the owner along
+    last = owner->entries->kin_next == NULL;
+    drop(cache, &cache->known, owner->entries);
+  }
+}
+
 void cache_forget(struct cache *cache, struct span text_or_glob) {
   ALWAYS(cache->magic == CACHE_MAGIC);
   if (text_or_glob.len == 0) return;
+  if (span_starts(text_or_glob, SPAN(CACHE_ID_PREFIX))) {
+    forget_owner(cache, span_from(text_or_glob, strlen(CACHE_ID_PREFIX)));
+    return;
+  }
   if (!memchr(text_or_glob.ptr, '*', text_or_glob.len) && !memchr(text_or_glob.ptr, '?', text_or_glob.len)) {
     drop_key(cache, text_or_glob.ptr, text_or_glob.len);
     return;

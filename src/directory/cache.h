@@ -33,6 +33,8 @@ enum cache_state cache_get(struct cache *cache, const struct cache_key *key, int
 void cache_put(struct cache *cache, const struct cache_key *key, struct business *business, int64_t now_us);
 // A business that does not go into the cache after all: it lives until cache_bury().
 void cache_retire(struct cache *cache, struct business *business);
+// "phone:123", "phone:12*", or "id:" and a business' id: all that it is known under.
+#define CACHE_ID_PREFIX "id:"
 void cache_forget(struct cache *cache, struct span text_or_glob);
 void cache_clear(struct cache *cache);
 // Frees what was pushed out since the last call: callers may hold a business for a turn of the loop.

@@ -234,7 +234,9 @@ static void on_flights_idle(void *ctx) {
 
 enum err directory_open(const struct directory_options *o, struct directory **out, struct why *why) {
   struct store *store;
-  enum err e = store_open(o->store_uri, &store, why);
+  struct store_options with = o->store;
+  with.uri = o->store_uri;
+  enum err e = store_open_with(&with, &store, why);
   if (e) return e;
   struct directory *d = xcalloc(1, sizeof *d);
   *d = (struct directory){.magic = DIRECTORY_MAGIC, .loop = o->loop, .shm = o->shm, .slot = o->slot, .store = store};
@@ -252,6 +254,11 @@ enum err directory_open(const struct directory_options *o, struct directory **ou
   loop_hook_add(d->loop, &d->hook);
   loop_timer_init(d->loop, &d->timer, on_tick, d);
   loop_timer_start(&d->timer, 0, TICK_MS);
+  // One watcher a daemon is enough, and there is one dispatcher.
+  if (d->shm && d->slot && atomic_load(&d->slot->role) == SHM_ROLE_DISPATCHER) {
+    struct watch_options watch = {.store = &with, .shm = d->shm, .position_path = o->position_path};
+    d->watch = watch_start(&watch);
+  }
   *out = d;
   return ERR_OK;
 }
@@ -277,6 +284,8 @@ void directory_close(struct directory *d) {
   if (!d || d->closed) return;
   ALWAYS(d->magic == DIRECTORY_MAGIC);
   d->closed = true;
+  watch_stop(d->watch);
+  d->watch = NULL;
   loop_hook_remove(d->loop, &d->hook);
   loop_timer_close(&d->timer, on_timer_closed);
   keep__close(d);

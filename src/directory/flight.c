@@ -181,8 +181,10 @@ bool flights_join(struct flights *flights, enum directory_key kind, struct span 
   return true;
 }
 
+// Whom a business' id concerns is known only when the answers are there: it outdates all.
 void flights_outdate(struct flights *flights, struct span text_or_glob) {
   struct flight *f, *next;
+  if (span_starts(text_or_glob, SPAN(CACHE_ID_PREFIX))) text_or_glob.len = 0;
   HASH_ITER(hh, flights->table, f, next) {
     if (f->flying && (text_or_glob.len == 0 || span_glob((struct span){f->text.text, f->text.len}, text_or_glob))) f->outdated = true;
   }

@@ -6,6 +6,7 @@
 #include "cache.h"
 #include "flight.h"
 #include "store.h"
+#include "watch.h"
 
 #define DIRECTORY_MAGIC 0x44495245u
 
@@ -26,6 +27,7 @@ struct directory {
   struct store *store;
   struct cache *cache;
   struct flights *flights;
+  struct watch *watch;       // NULL: not here, or not needed
   struct business *standard; // the default business, NULL for none
   struct shm_reader reader;
   struct loop_hook hook;

@@ -6,6 +6,20 @@
 
 #define STORE_MAGIC 0x53544f52u
 
+// Watching a store for changes, in a thread of its own.
+struct store_watch {
+  // The watch is on: from `position` on when it was `resumed`, else from some seconds before now on.
+  void (*on_open)(void *ctx, bool resumed);
+  // What a cache may hold of a business that has changed: "id:...", "phone:...", "subdomain:...", "waba:...".
+  void (*on_key)(void *ctx, struct span key);
+  void (*on_gap)(void *ctx);      // changes were missed: anything may have changed
+  void (*on_position)(void *ctx); // `position` has moved
+  bool (*stopped)(void *ctx);
+  void *ctx;
+  struct buf position; // where to go on, also after a restart; empty: nowhere
+};
+#define STORE_WATCH_BACK_S 10
+
 // All verbs block and may be called from several threads at once, but for begin..end, which is one caller's.
 struct store_kind {
   // `rest` is what follows the scheme in options->uri. Touches nothing yet.
@@ -23,6 +37,8 @@ struct store_kind {
   // A number that is another one whenever businesses may have changed since the last call; one that never moves tells only that the
   // store answers.
   enum err (*changed)(struct store *store, uint64_t *version, struct why *why);
+  // Tells changes until it is stopped (ERR_CLOSED) or the store fails. NULL: what `changed` tells is enough.
+  enum err (*watch)(struct store *store, struct store_watch *watch, struct why *why);
 };
 // Embedded first in each back end's own struct.
 struct store {
@@ -43,9 +59,6 @@ enum err store__load(const char *name, const struct store_kind **out, struct why
 // As business_from_json; leniently, a phone number that none can have is passed over instead of costing the business.
 enum err store__business(const struct json *document, bool lenient, struct business **out, struct why *why) MUST_CHECK;
 
-// Makes the file with mode 0640 before SQLite makes it with the umask's, unless it is there. Made by root, it goes to whom the folder
-// belongs to: the daemon's processes, which are not root, must be able to write to it.
-void store__make_file(const char *path);
 enum err store__changed(struct store *store, uint64_t *version, struct why *why) MUST_CHECK;
 
 #endif

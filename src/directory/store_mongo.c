@@ -8,11 +8,8 @@
 
 #include "store_mongo.h"
 
-#include <uthash.h>
-
 #define FIND_MS    2000 // at most, for the server; the connection's own time-outs are longer
-#define LIST_MS    4000
-#define CLAIMS_MAX 16 // businesses that may claim one number before we stop looking for the newest
+#define CLAIMS_MAX 16   // businesses that may claim one number before we stop looking for the newest
 #define GET_MAX    100
 #define CLAIMS_US  60000000
 
@@ -22,9 +19,7 @@ static struct mongo_store *of(struct store *store) {
 
 // ---------------------------------------------------------------- asking
 
-typedef void on_document(void *ctx, const bson_t *document);
-
-static enum err ask(struct mongo_call *call, const bson_t *filter, const bson_t *opts, on_document *on, void *ctx, struct why *why) {
+enum err mongo__ask(struct mongo_call *call, const bson_t *filter, const bson_t *opts, mongo_document *on, void *ctx, struct why *why) {
   const bson_t *document;
   bson_error_t error;
   enum err e = ERR_OK;
@@ -34,6 +29,11 @@ static enum err ask(struct mongo_call *call, const bson_t *filter, const bson_t 
   if (mongoc_cursor_error(cursor, &error)) e = mongo__failed(&error, why);
   mongoc_cursor_destroy(cursor);
   return e;
+}
+
+static void pass_over(void *ctx, const bson_t *document) {
+  (void)ctx;
+  (void)document;
 }
 
 static void find_options(const struct mongo_store *s, bson_t *opts, int64_t limit) {
@@ -124,7 +124,7 @@ static enum err mongo_find(struct store *store, enum directory_key kind, struct 
   if (e) return ERR_UNAVAILABLE;
   key_filter(&filter, kind, key);
   find_options(s, &opts, CLAIMS_MAX);
-  e = ask(&call, &filter, &opts, keep_best, &best, why);
+  e = mongo__ask(&call, &filter, &opts, keep_best, &best, why);
   bson_destroy(&filter);
   bson_destroy(&opts);
   mongo__end(&call);
@@ -155,149 +155,12 @@ static enum err mongo_get(struct store *store, const char *any_name, struct busi
   bson_append_document_end(&any, &one);
   bson_append_array_end(&filter, &any);
   find_options(s, &opts, GET_MAX);
-  e = ask(&call, &filter, &opts, keep_best, &best, why);
+  e = mongo__ask(&call, &filter, &opts, keep_best, &best, why);
   bson_destroy(&filter);
   bson_destroy(&opts);
   mongo__end(&call);
   if (!e) return answer(&best, out, why);
   business_free(best.business);
-  return e;
-}
-
-// ---------------------------------------------------------------- many
-
-struct claimed {
-  char *phone;
-  UT_hash_handle hh;
-};
-struct listing {
-  void (*on_business)(void *ctx, const struct business *business);
-  void *ctx;
-  bool own; // each number only with the first one that has it: the newest
-  struct claimed *claimed;
-};
-
-static bool claim(struct listing *l, const char *phone) {
-  struct claimed *c;
-  HASH_FIND_STR(l->claimed, phone, c);
-  if (c) return false;
-  c = xcalloc(1, sizeof *c);
-  c->phone = xstrdup(phone);
-  HASH_ADD_KEYPTR(hh, l->claimed, c->phone, strlen(c->phone), c);
-  return true;
-}
-
-static void forget_claims(struct listing *l) {
-  struct claimed *c, *next;
-  HASH_ITER(hh, l->claimed, c, next) {
-    HASH_DEL(l->claimed, c);
-    free(c->phone);
-    free(c);
-  }
-}
-
-static void list_one(void *ctx, const bson_t *document) {
-  struct listing *l = ctx;
-  struct business *b;
-  struct why why;
-  if (mongo__business(document, &b, &why) != ERR_OK) {
-    log_warning("directory", "%s", why.text);
-    return;
-  }
-  unsigned kept = 0;
-  for (unsigned i = 0; i < b->phone_count; i++) {
-    if (!l->own || claim(l, b->phone_number_ids[i]))
-      b->phone_number_ids[kept++] = b->phone_number_ids[i];
-    else
-      free(b->phone_number_ids[i]);
-  }
-  b->phone_count = kept;
-  l->on_business(l->ctx, b);
-  business_free(b);
-}
-
-// Behind an id in the order of the collection: numbers, texts, ObjectIds. A text of 24 hex digits is taken for an ObjectId, as in put.
-static void after_filter(bson_t *filter, const char *after_id) {
-  bson_t any, one, condition, types;
-  bson_oid_t oid;
-  bool is_oid = strlen(after_id) == 24 && bson_oid_is_valid(after_id, 24);
-  BSON_APPEND_ARRAY_BEGIN(filter, "$or", &any);
-  BSON_APPEND_DOCUMENT_BEGIN(&any, "0", &one);
-  BSON_APPEND_DOCUMENT_BEGIN(&one, "_id", &condition);
-  if (is_oid) {
-    bson_oid_init_from_string(&oid, after_id);
-    BSON_APPEND_OID(&condition, "$gt", &oid);
-  } else {
-    BSON_APPEND_UTF8(&condition, "$gt", after_id);
-  }
-  bson_append_document_end(&one, &condition);
-  bson_append_document_end(&any, &one);
-  if (!is_oid) {
-    BSON_APPEND_DOCUMENT_BEGIN(&any, "1", &one);
-    BSON_APPEND_DOCUMENT_BEGIN(&one, "_id", &condition);
-    BSON_APPEND_ARRAY_BEGIN(&condition, "$type", &types);
-    BSON_APPEND_UTF8(&types, "0", "objectId");
-    bson_append_array_end(&condition, &types);
-    bson_append_document_end(&one, &condition);
-    bson_append_document_end(&any, &one);
-  }
-  bson_append_array_end(filter, &any);
-}
-
-static void active_filter(bson_t *filter) {
-  BSON_APPEND_BOOL(filter, "whatsappEnabled", true);
-  BSON_APPEND_BOOL(filter, "isActive", true);
-}
-
-static enum err mongo_each(struct store *store, bool active_only, const char *after_id, unsigned max,
-                           void (*on_business)(void *ctx, const struct business *business), void *ctx, struct why *why) {
-  struct mongo_store *s = of(store);
-  struct mongo_call call;
-  struct listing l = {.on_business = on_business, .ctx = ctx, .own = active_only};
-  bson_t filter = BSON_INITIALIZER, opts, sort;
-  enum err e = mongo__begin(s, &call, why);
-  if (e) return e;
-  if (active_only)
-    active_filter(&filter);
-  else if (*after_id)
-    after_filter(&filter, after_id);
-  bson_init(&opts);
-  BSON_APPEND_DOCUMENT(&opts, "projection", s->projection);
-  BSON_APPEND_INT64(&opts, "limit", max);
-  BSON_APPEND_INT64(&opts, "maxTimeMS", LIST_MS);
-  BSON_APPEND_DOCUMENT_BEGIN(&opts, "sort", &sort);
-  if (active_only)
-    BSON_APPEND_INT32(&sort, "createdAt", -1);
-  else
-    BSON_APPEND_INT32(&sort, "_id", 1);
-  bson_append_document_end(&opts, &sort);
-  e = ask(&call, &filter, &opts, list_one, &l, why);
-  forget_claims(&l);
-  bson_destroy(&filter);
-  bson_destroy(&opts);
-  mongo__end(&call);
-  return e;
-}
-
-static enum err mongo_count(struct store *store, uint64_t *all, uint64_t *active, struct why *why) {
-  struct mongo_call call;
-  bson_error_t error;
-  bson_t filter = BSON_INITIALIZER, opts = BSON_INITIALIZER;
-  enum err e = mongo__begin(of(store), &call, why);
-  if (e) return e;
-  active_filter(&filter);
-  BSON_APPEND_INT64(&opts, "maxTimeMS", LIST_MS);
-  int64_t n = mongoc_collection_estimated_document_count(call.businesses, &opts, NULL, NULL, &error), m = -1;
-  if (n >= 0) m = mongoc_collection_count_documents(call.businesses, &filter, &opts, NULL, NULL, &error);
-  if (m < 0) {
-    e = mongo__failed(&error, why);
-  } else {
-    *all = (uint64_t)n;
-    *active = (uint64_t)m;
-  }
-  bson_destroy(&filter);
-  bson_destroy(&opts);
-  mongo__end(&call);
   return e;
 }
 
@@ -384,19 +247,20 @@ static enum err mongo_end(struct store *store, bool commit, struct why *why) {
   return e;
 }
 
-// The collection has no number that moves: who watches it is told (store_mongo_watch.c). That it answers is worth knowing.
+// The collection has no number that moves: who watches it is told (store_mongo_watch.c). That it answers is worth knowing; and a real
+// question, unlike a ping, needs the rights that look-ups need.
 static enum err mongo_changed(struct store *store, uint64_t *version, struct why *why) {
+  struct mongo_store *s = of(store);
   struct mongo_call call;
-  bson_t ping = BSON_INITIALIZER;
-  bson_error_t error;
-  enum err e = mongo__begin(of(store), &call, why);
+  bson_t filter = BSON_INITIALIZER, opts;
+  enum err e = mongo__begin(s, &call, why);
   if (e) return e;
-  BSON_APPEND_INT32(&ping, "ping", 1);
-  if (mongoc_client_command_simple(call.client, "admin", &ping, NULL, NULL, &error))
-    *version = 1;
-  else
-    e = mongo__failed(&error, why);
-  bson_destroy(&ping);
+  BSON_APPEND_NULL(&filter, "_id");
+  find_options(s, &opts, 1);
+  e = mongo__ask(&call, &filter, &opts, pass_over, NULL, why);
+  if (!e) *version = 1;
+  bson_destroy(&opts);
+  bson_destroy(&filter);
   mongo__end(&call);
   return e;
 }
@@ -421,14 +285,15 @@ static const struct store_kind kind = {
     .open = mongo_open,
     .close = mongo_close,
     .find = mongo_find,
-    .each = mongo_each,
+    .each = mongo__each,
     .get = mongo_get,
     .put = mongo_put,
     .remove = mongo_remove,
     .begin = mongo_begin,
     .end = mongo_end,
-    .count = mongo_count,
+    .count = mongo__count,
     .changed = mongo_changed,
+    .watch = mongo__watch,
 };
 
 static enum err mongo_open(const struct store_options *options, const char *rest, struct store **out, struct why *why) {

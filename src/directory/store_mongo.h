@@ -32,12 +32,27 @@ struct mongo_store {
   unsigned gathered;
 };
 
+// store_mongo.c
+typedef void mongo_document(void *ctx, const bson_t *document);
+enum err mongo__ask(struct mongo_call *call, const bson_t *filter, const bson_t *opts, mongo_document *on, void *ctx,
+                    struct why *why) MUST_CHECK;
+
+// store_mongo_list.c
+enum err mongo__each(struct store *store, bool active_only, const char *after_id, unsigned max,
+                     void (*on_business)(void *ctx, const struct business *business), void *ctx, struct why *why) MUST_CHECK;
+enum err mongo__count(struct store *store, uint64_t *all, uint64_t *active, struct why *why) MUST_CHECK;
+
 // store_mongo_pool.c
 enum err mongo__uri(struct mongo_store *s, const struct store_options *options, struct why *why) MUST_CHECK;
 enum err mongo__begin(struct mongo_store *s, struct mongo_call *call, struct why *why) MUST_CHECK;
 void mongo__end(struct mongo_call *call);
 void mongo__close_pool(struct mongo_store *s);
 enum err mongo__failed(const bson_error_t *error, struct why *why); // what the driver's error is to us, and the sentence
+// What another server of the replica set, or the same one a moment later, may answer.
+bool mongo__transient(const bson_error_t *error);
+
+// store_mongo_watch.c
+enum err mongo__watch(struct store *store, struct store_watch *watch, struct why *why) MUST_CHECK;
 
 // store_mongo_document.c
 bson_t *mongo__projection(void);

@@ -34,6 +34,15 @@ enum err mongo__failed(const bson_error_t *error, struct why *why) {
   return ERR_UNAVAILABLE;
 }
 
+bool mongo__transient(const bson_error_t *error) {
+  // host unreachable, not found, network time-out, shutting down, not primary, interrupted by a change of the primary, exceeded time
+  static const uint32_t codes[] = {6, 7, 89, 91, 189, 10107, 13435, 13436, 11600, 11602, 9001, 50, 262, 63, 150, 133};
+  if (error->domain != MONGOC_ERROR_SERVER) return true;
+  for (size_t i = 0; i < COUNT_OF(codes); i++)
+    if (error->code == codes[i]) return true;
+  return false;
+}
+
 // ---------------------------------------------------------------- the URI
 
 static void set_default(mongoc_uri_t *uri, const char *option, int32_t value) {

@@ -12,13 +12,10 @@
 #include <unistd.h>
 
 #include "store.h"
+#include "store_sqlite_file.h"
 #include "store_sqlite_sql.h"
 
-#define CONNECTIONS     4
-#define SCHEMA_VERSION  1
-#define BUSY_TIMEOUT_MS 2000
-#define WAL_TRIES       40
-#define WAL_PAUSE_US    25000
+#define CONNECTIONS 4
 
 struct connection {
   sqlite3 *db; // NULL: not open
@@ -58,63 +55,18 @@ static void disconnect(struct connection *c) {
   c->db = NULL;
 }
 
-static enum err failed(const struct sqlite_store *s, sqlite3 *db, struct why *why) {
-  int code = db ? sqlite3_errcode(db) & 0xff : SQLITE_NOMEM;
-  why_set(why, "%s: %s", s->path, db ? sqlite3_errmsg(db) : "no memory");
-  return code == SQLITE_FULL ? ERR_FULL : code == SQLITE_READONLY ? ERR_DENIED : ERR_UNAVAILABLE;
-}
-
-// Switching to WAL needs the file alone for a moment, and of several processes that start at once only one gets it.
-static int use_wal(sqlite3 *db) {
-  int rc = SQLITE_BUSY;
-  for (int i = 0; i < WAL_TRIES && rc == SQLITE_BUSY; i++) {
-    if (i) usleep(WAL_PAUSE_US);
-    rc = sqlite3_exec(db, "PRAGMA journal_mode=WAL", NULL, NULL, NULL) & 0xff;
-  }
-  return rc == SQLITE_READONLY ? SQLITE_OK : rc; // a reader does with what is there
-}
-
-static int user_version(sqlite3 *db, int *version) {
-  sqlite3_stmt *stmt = NULL;
-  int rc = sqlite3_prepare_v2(db, "PRAGMA user_version", -1, &stmt, NULL);
-  if (rc == SQLITE_OK && (rc = sqlite3_step(stmt)) == SQLITE_ROW) *version = sqlite3_column_int(stmt, 0);
-  sqlite3_finalize(stmt);
-  return rc == SQLITE_ROW ? SQLITE_OK : rc;
-}
-
-static enum err prepare_file(struct sqlite_store *s, sqlite3 *db, struct why *why) {
-  int version = 0;
-  sqlite3_busy_timeout(db, BUSY_TIMEOUT_MS);
-  sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-  sqlite3_db_config(db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
-  // secure_delete: an old token shall not stay in the file's free pages.
-  static const char settings[] =
-      "PRAGMA trusted_schema=OFF; PRAGMA foreign_keys=ON; PRAGMA synchronous=FULL; PRAGMA secure_delete=ON; PRAGMA cell_size_check=ON";
-  if (use_wal(db) || sqlite3_exec(db, settings, NULL, NULL, NULL) || user_version(db, &version)) return failed(s, db, why);
-  if (version > SCHEMA_VERSION) {
-    why_set(why, "%s: made by a newer wahookd (schema %d, this one knows %d)", s->path, version, SCHEMA_VERSION);
-    return ERR_VERSION;
-  }
-  if (version < SCHEMA_VERSION && sqlite3_exec(db, schema, NULL, NULL, NULL)) {
-    enum err e = failed(s, db, why);
-    if (!sqlite3_get_autocommit(db)) sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
-    return e;
-  }
-  return ERR_OK;
-}
-
 static enum err connect_to(struct sqlite_store *s, struct connection *c, bool made, struct why *why) {
   struct stat st;
-  if (!made) store__make_file(s->path);
+  if (!made) sqlite__make_file(s->path);
   enum err e = ERR_UNAVAILABLE;
   if (stat(s->path, &st) != 0) {
     why_set(why, "%s: %s", s->path, strerror(errno));
     return e;
   }
   if (sqlite3_open_v2(s->path, &c->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK) {
-    e = failed(s, c->db, why);
+    e = sqlite__failed(s->path, c->db, why);
   } else {
-    e = prepare_file(s, c->db, why);
+    e = sqlite__prepare(s->path, c->db, why);
   }
   if (e) {
     disconnect(c);
@@ -190,7 +142,7 @@ static void done_with(sqlite3_stmt *stmt) {
 // One that answers nothing.
 static enum err run(struct sqlite_store *s, struct connection *c, enum statement which, struct why *why) {
   sqlite3_stmt *stmt = statement(c, which);
-  enum err e = sqlite3_step(stmt) == SQLITE_DONE ? ERR_OK : failed(s, c->db, why);
+  enum err e = sqlite3_step(stmt) == SQLITE_DONE ? ERR_OK : sqlite__failed(s->path, c->db, why);
   done_with(stmt);
   return e;
 }
@@ -218,7 +170,7 @@ static enum err read_business(struct sqlite_store *s, struct connection *c, sqli
   while (b->phone_count < BUSINESS_PHONES_MAX && (rc = sqlite3_step(list)) == SQLITE_ROW) {
     b->phone_number_ids[b->phone_count++] = column(list, 0);
   }
-  enum err e = rc == SQLITE_ROW || rc == SQLITE_DONE ? ERR_OK : failed(s, c->db, why);
+  enum err e = rc == SQLITE_ROW || rc == SQLITE_DONE ? ERR_OK : sqlite__failed(s->path, c->db, why);
   done_with(list);
   if (e) {
     business_free(b);
@@ -237,7 +189,7 @@ static enum err one(struct sqlite_store *s, struct connection *c, enum statement
   if (rc == SQLITE_ROW) {
     e = read_business(s, c, stmt, PHONES, out, why);
   } else if (rc != SQLITE_DONE) {
-    e = failed(s, c->db, why);
+    e = sqlite__failed(s->path, c->db, why);
   }
   done_with(stmt);
   if (e == ERR_NOT_FOUND) why_set(why, "no such business");
@@ -297,7 +249,7 @@ static enum err sqlite_each(struct store *store, bool active_only, const char *a
   int rc;
   while (!e && (rc = sqlite3_step(stmt)) != SQLITE_DONE) {
     struct business *b = NULL;
-    e = rc == SQLITE_ROW ? read_business(s, c, stmt, active_only ? PHONES_OWN : PHONES, &b, why) : failed(s, c->db, why);
+    e = rc == SQLITE_ROW ? read_business(s, c, stmt, active_only ? PHONES_OWN : PHONES, &b, why) : sqlite__failed(s->path, c->db, why);
     if (!e) on_business(ctx, b);
     business_free(b);
   }
@@ -400,7 +352,7 @@ static enum err sqlite_count(struct store *store, uint64_t *all, uint64_t *activ
     *all = (uint64_t)sqlite3_column_int64(stmt, 0);
     *active = (uint64_t)sqlite3_column_int64(stmt, 1);
   } else {
-    e = failed(s, c->db, why);
+    e = sqlite__failed(s->path, c->db, why);
   }
   done_with(stmt);
   return give_back(s, c, e);
@@ -423,7 +375,7 @@ static enum err watch(struct sqlite_store *s, bool made, struct why *why) {
   }
   sqlite3_stmt *stmt = statement(c, VERSION);
   int version = sqlite3_step(stmt) == SQLITE_ROW ? sqlite3_column_int(stmt, 0) : -1;
-  enum err e = version < 0 ? failed(s, c->db, why) : ERR_OK;
+  enum err e = version < 0 ? sqlite__failed(s->path, c->db, why) : ERR_OK;
   done_with(stmt);
   if (e) {
     disconnect(c);
@@ -446,5 +398,16 @@ static enum err sqlite_changed(struct store *store, uint64_t *version, struct wh
   return e;
 }
 
-const struct store_kind store__sqlite = {sqlite_open,   sqlite_close, sqlite_find, sqlite_each,  sqlite_get,    sqlite_put,
-                                         sqlite_remove, sqlite_begin, sqlite_end,  sqlite_count, sqlite_changed};
+const struct store_kind store__sqlite = {
+    .open = sqlite_open,
+    .close = sqlite_close,
+    .find = sqlite_find,
+    .each = sqlite_each,
+    .get = sqlite_get,
+    .put = sqlite_put,
+    .remove = sqlite_remove,
+    .begin = sqlite_begin,
+    .end = sqlite_end,
+    .count = sqlite_count,
+    .changed = sqlite_changed,
+};

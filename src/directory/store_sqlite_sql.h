@@ -1,4 +1,4 @@
-// The words that store_sqlite.c says to SQLite: the schema and one statement per verb. Included there only.
+// The words that store_sqlite.c says to SQLite: one statement per verb. Included there only.
 #ifndef WAHOOK_DIRECTORY_STORE_SQLITE_SQL_H
 #define WAHOOK_DIRECTORY_STORE_SQLITE_SQL_H
 
@@ -8,24 +8,8 @@
 #define NAME(field, path, wiped)     #field ","
 #define MARK(field, path, wiped)     "?,"
 #define EXCLUDED(field, path, wiped) #field "=excluded." #field ","
-#define DEFINE(field, path, wiped)   #field " TEXT NOT NULL,"
 #define ROW                          BUSINESS_TEXTS(FIELD) "b.token_expires_ms,b.whatsapp_enabled,b.is_active,b.created_ms"
 #define NEWEST                       " ORDER BY b.is_active DESC, b.created_ms DESC, b.id DESC LIMIT 1"
-
-static const char schema[] =
-    "BEGIN IMMEDIATE;"
-    "CREATE TABLE IF NOT EXISTS businesses(" BUSINESS_TEXTS(
-        DEFINE) "token_expires_ms INTEGER NOT NULL, whatsapp_enabled INTEGER NOT NULL, is_active INTEGER NOT NULL,"
-                " created_ms INTEGER NOT NULL, PRIMARY KEY(id)) STRICT;"
-                "CREATE INDEX IF NOT EXISTS businesses_sub_domain ON businesses(sub_domain) WHERE sub_domain<>'';"
-                "CREATE INDEX IF NOT EXISTS businesses_waba ON businesses(waba_id) WHERE waba_id<>'';"
-                "CREATE INDEX IF NOT EXISTS businesses_active ON businesses(is_active, whatsapp_enabled, created_ms, id);"
-                "CREATE TABLE IF NOT EXISTS phone_numbers(phone_number_id TEXT NOT NULL,"
-                " business_id TEXT NOT NULL REFERENCES businesses(id) ON DELETE CASCADE, position INTEGER NOT NULL,"
-                " PRIMARY KEY(phone_number_id, business_id)) STRICT, WITHOUT ROWID;"
-                "CREATE INDEX IF NOT EXISTS phone_numbers_business ON phone_numbers(business_id, position);"
-                "PRAGMA user_version=1;"
-                "COMMIT;";
 
 enum statement {
   FIND_PHONE, // the first three in the order of enum directory_key

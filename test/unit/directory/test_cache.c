@@ -167,6 +167,33 @@ static void measured(void **state) {
   cache_free(c);
 }
 
+// By a business' id goes all that it is known under, and nobody else.
+static void forgetting_a_business(void **state) {
+  (void)state;
+  struct cache_limits many = limits;
+  many.capacity = 10;
+  struct cache *c = cache_new(&many);
+  static const char *const phones[] = {"1", "2", "3", "4"};
+  for (int i = 0; i < 4; i++) {
+    struct cache_key key = phone(phones[i]);
+    struct business *b = business_new();
+    free(b->id);
+    b->id = xstrdup(i < 3 ? "one" : "two");
+    cache_put(c, &key, b, 0);
+  }
+  put(c, "5", false, 0);
+  cache_forget(c, SPAN("phone:2"));
+  cache_forget(c, SPAN("id:one"));
+  cache_forget(c, SPAN("id:nobody"));
+  cache_forget(c, SPAN("id:"));
+  assert_int_equal(state_of(c, "1", 0), CACHE_ABSENT);
+  assert_int_equal(state_of(c, "3", 0), CACHE_ABSENT);
+  assert_int_equal(state_of(c, "4", 0), CACHE_FRESH);
+  assert_int_equal(state_of(c, "5", 0), CACHE_FRESH);
+  assert_int_equal(cache_size(c), 1);
+  cache_free(c);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(ages),
@@ -174,6 +201,7 @@ int main(void) {
       cmocka_unit_test(a_flood_of_unknown_ids_pushes_out_no_business),
       cmocka_unit_test(known_and_unknown_replace_each_other),
       cmocka_unit_test(forgetting),
+      cmocka_unit_test(forgetting_a_business),
       cmocka_unit_test(a_business_lives_until_it_is_buried),
       cmocka_unit_test(keys),
       cmocka_unit_test(measured),
