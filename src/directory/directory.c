@@ -21,21 +21,25 @@ static void count(struct directory *d, enum metric metric, uint64_t n) {
 // ---------------------------------------------------------------- the store's health
 
 static void recovered(struct directory *d, int64_t now_us) {
-  if (d->failing) log_info("directory", "the store answers again");
-  d->failing = false;
-  d->complain_us = 0;
+  if (d->complained) log_info("directory", "the store answers again");
+  d->failing = d->complained = false;
   if (!d->shm) return;
   atomic_store(&d->shm->broadcast->directory_failed_us, 0);
   atomic_store(&d->shm->broadcast->directory_ok_us, now_us);
 }
 
 static void failed(struct directory *d, const char *why, int64_t now_us) {
-  count(d, METRIC_STORE_ERRORS, 1);
   d->failing = true;
   if (d->shm) atomic_store(&d->shm->broadcast->directory_failed_us, now_us);
   if (now_us < d->complain_us) return;
+  d->complained = true;
   d->complain_us = now_us + COMPLAIN_US;
   log_warning("directory", "the store cannot be asked: %s (known businesses are answered from the cache, new ones wait)", why);
+}
+
+static void tell_breaker(struct directory *d, bool good, int64_t now_us) {
+  if (breaker_tell(&d->breaker, good, now_us) && !good)
+    log_warning("directory", "the store failed again and again: it is only probed until it answers");
 }
 
 void directory__asked(struct directory *d, enum err e, const char *why, int64_t took_us) {
@@ -47,8 +51,15 @@ void directory__asked(struct directory *d, enum err e, const char *why, int64_t 
     recovered(d, now_us);
   else
     failed(d, why, now_us);
-  if (breaker_tell(&d->breaker, good, now_us) && !good)
-    log_warning("directory", "the store failed again and again: it is only probed until it answers");
+  if (!good) count(d, METRIC_STORE_ERRORS, 1);
+  tell_breaker(d, good, now_us);
+}
+
+void directory__overdue(struct directory *d, unsigned questions) {
+  int64_t now_us = loop_now_us(d->loop);
+  failed(d, "it takes too long to answer", now_us);
+  for (unsigned i = 0; i < questions; i++)
+    tell_breaker(d, false, now_us);
 }
 
 static const struct business *on_landed(void *ctx, const struct flight_landing *landing) {

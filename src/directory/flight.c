@@ -37,6 +37,7 @@ struct flights {
   uint32_t magic;
   struct flights_options o;
   struct flight *table, *queue;
+  struct batch *out; // jobs under way
   unsigned jobs;
   bool closed;
 };
@@ -56,6 +57,8 @@ struct question {
 struct batch {
   struct loop_job job;
   struct flights *flights;
+  struct batch *prev, *next;
+  int64_t since_us;
   struct store *store;
   unsigned count;
   struct question questions[BATCH];
@@ -133,6 +136,7 @@ static void done(struct loop_job *job, bool canceled) {
     }
     land(flights, q);
   }
+  DL_DELETE(flights->out, batch);
   free(batch);
   flights->jobs--; // only now: waiters that close us from their callback must not find us idle
   take_off(flights);
@@ -145,6 +149,8 @@ static void take_off(struct flights *flights) {
     batch->job = (struct loop_job){.work = work, .done = done};
     batch->flights = flights;
     batch->store = flights->o.store;
+    batch->since_us = loop_now_us(flights->o.loop);
+    DL_APPEND(flights->out, batch);
     while (flights->queue && batch->count < BATCH) {
       struct flight *f = flights->queue;
       DL_DELETE(flights->queue, f);
@@ -206,6 +212,13 @@ void flights_give_up(struct flights *flights, int64_t since_us) {
     }
   }
   tell(due, DIRECTORY_LATER, NULL);
+}
+
+unsigned flights_overdue(const struct flights *flights, int64_t since_us) {
+  unsigned count = 0;
+  for (const struct batch *b = flights->out; b; b = b->next)
+    count += b->since_us < since_us;
+  return count;
 }
 
 void flights_close(struct flights *flights) {

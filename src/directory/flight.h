@@ -32,6 +32,8 @@ bool flights_join(struct flights *flights, enum directory_key kind, struct span 
 void flights_outdate(struct flights *flights, struct span text_or_glob);
 // Who has waited since before `since_us` hears LATER; the question stays under way.
 void flights_give_up(struct flights *flights, int64_t since_us);
+// Jobs that the store has not answered since before `since_us`.
+unsigned flights_overdue(const struct flights *flights, int64_t since_us);
 // All who wait hear LATER, and on_idle follows (perhaps at once).
 void flights_close(struct flights *flights);
 void flights_free(struct flights *flights);

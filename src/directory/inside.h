@@ -36,12 +36,13 @@ struct directory {
   size_t capacity;
   uint64_t hits, misses, evictions_told;
   // the store's health, as this process sees it
-  bool failing; // the last question failed
+  bool failing;    // the last question failed
+  bool complained; // and it was said
   struct breaker breaker;
   int64_t complain_us;
   // housekeeping (keep.c): one job at a time
   bool keeping, poll_due, version_known, warm_outdated;
-  int64_t polled_us;
+  int64_t polled_us, kept_since_us, overdue_us; // the last poll, the job that is out, the last look for those that hang
   uint64_t version;
   struct warm *warms;
   // the end: freed when nothing is out any more
@@ -50,6 +51,8 @@ struct directory {
 
 // A question to the store ended: counts it, and tells the breaker.
 void directory__asked(struct directory *d, enum err e, const char *why, int64_t took_us);
+// Questions hang: as bad as an error.
+void directory__overdue(struct directory *d, unsigned questions);
 void directory__free_if_idle(struct directory *d);
 
 // Several times a second: who waits too long, what has changed, warm-ups, probes.

@@ -129,11 +129,21 @@ void keep__next(struct directory *d) {
   if (k->warm) k->max = d->warms->max;
   d->poll_due = d->warm_outdated = false;
   d->keeping = true;
+  d->kept_since_us = loop_now_us(d->loop);
   loop_job_submit(d->loop, &k->job);
+}
+
+// Once a second, each question that hangs is a failure more: the breaker need not wait for time-outs of the network.
+static void look_for_overdue(struct directory *d, int64_t now_us) {
+  if (now_us - d->overdue_us < POLL_US) return;
+  d->overdue_us = now_us;
+  unsigned count = flights_overdue(d->flights, now_us - WAIT_MAX_US) + (d->keeping && d->kept_since_us < now_us - WAIT_MAX_US);
+  if (count) directory__overdue(d, count);
 }
 
 void keep__tick(struct directory *d) {
   int64_t now_us = loop_now_us(d->loop);
+  look_for_overdue(d, now_us);
   if (!d->keeping && (breaker_passes(&d->breaker) ? now_us - d->polled_us >= POLL_US : breaker_probe(&d->breaker, now_us))) {
     d->poll_due = true;
     d->polled_us = now_us;

@@ -26,7 +26,7 @@ enum err mongo__ask(struct mongo_call *call, const bson_t *filter, const bson_t 
   mongoc_cursor_t *cursor = mongoc_collection_find_with_opts(call->businesses, filter, opts, NULL);
   while (mongoc_cursor_next(cursor, &document))
     on(ctx, document);
-  if (mongoc_cursor_error(cursor, &error)) e = mongo__failed(&error, why);
+  if (mongoc_cursor_error(cursor, &error)) e = mongo__failed(call, &error, why);
   mongoc_cursor_destroy(cursor);
   return e;
 }
@@ -177,7 +177,7 @@ static enum err write_one(struct mongo_call *call, mongoc_bulk_operation_t *bulk
     good = mongoc_bulk_operation_update_one_with_opts(bulk, &filter, &update, &upsert, &error);
   else if (!e)
     good = mongoc_collection_update_one(call->businesses, &filter, &update, &upsert, NULL, &error);
-  if (!good) e = mongo__failed(&error, why);
+  if (!good) e = mongo__failed(call, &error, why);
   bson_destroy(&filter);
   bson_destroy(&update);
   bson_destroy(&upsert);
@@ -207,7 +207,7 @@ static enum err mongo_remove(struct store *store, const char *id, struct why *wh
   if (e) return e;
   mongo__match_id(&filter, "_id", id);
   if (!mongoc_collection_delete_one(call.businesses, &filter, NULL, &reply, &error)) {
-    e = mongo__failed(&error, why);
+    e = mongo__failed(&call, &error, why);
   } else if (!bson_iter_init_find(&it, &reply, "deletedCount") || bson_iter_as_int64(&it) == 0) {
     why_set(why, "no such business");
     e = ERR_NOT_FOUND;
@@ -238,7 +238,7 @@ static enum err mongo_end(struct store *store, bool commit, struct why *why) {
   enum err e = ERR_OK;
   ALWAYS(s->bulk);
   if (commit && s->gathered) { // the driver refuses an empty one
-    if (!mongoc_bulk_operation_execute(s->bulk, &reply, &error)) e = mongo__failed(&error, why);
+    if (!mongoc_bulk_operation_execute(s->bulk, &reply, &error)) e = mongo__failed(&s->transaction, &error, why);
     bson_destroy(&reply);
   }
   mongoc_bulk_operation_destroy(s->bulk);
@@ -249,18 +249,28 @@ static enum err mongo_end(struct store *store, bool commit, struct why *why) {
 
 // The collection has no number that moves: who watches it is told (store_mongo_watch.c). That it answers is worth knowing; and a real
 // question, unlike a ping, needs the rights that look-ups need.
-static enum err mongo_changed(struct store *store, uint64_t *version, struct why *why) {
-  struct mongo_store *s = of(store);
-  struct mongo_call call;
+static enum err probe(struct mongo_store *s, struct mongo_call *call, struct why *why) {
   bson_t filter = BSON_INITIALIZER, opts;
-  enum err e = mongo__begin(s, &call, why);
-  if (e) return e;
   BSON_APPEND_NULL(&filter, "_id");
   find_options(s, &opts, 1);
-  e = mongo__ask(&call, &filter, &opts, pass_over, NULL, why);
-  if (!e) *version = 1;
+  enum err e = mongo__ask(call, &filter, &opts, pass_over, NULL, why);
   bson_destroy(&opts);
   bson_destroy(&filter);
+  return e;
+}
+
+static enum err mongo_changed(struct store *store, uint64_t *version, struct why *why) {
+  struct mongo_store *s = of(store);
+  struct mongo_call call, another;
+  enum err e = mongo__begin(s, &call, why);
+  if (e) return e;
+  e = probe(s, &call, why);
+  // While it holds one, another one is a new connection, until there are as many as shall be warm.
+  if (!e && mongo__wants_more(s) && mongo__begin(s, &another, NULL) == ERR_OK) {
+    (void)probe(s, &another, NULL);
+    mongo__end(&another);
+  }
+  if (!e) *version = 1;
   mongo__end(&call);
   return e;
 }
@@ -274,6 +284,7 @@ static void mongo_close(struct store *store) {
   if (s->uri) mongoc_uri_destroy(s->uri);
   if (s->projection) bson_destroy(s->projection);
   pthread_mutex_destroy(&s->lock);
+  pthread_cond_destroy(&s->returned);
   free(s->database);
   store->magic = 0;
   free(s);
@@ -300,7 +311,7 @@ static enum err mongo_open(const struct store_options *options, const char *rest
   (void)rest; // the driver reads the URI whole
   struct mongo_store *s = xcalloc(1, sizeof *s);
   s->store = (struct store){STORE_MAGIC, &kind};
-  ALWAYS(pthread_mutex_init(&s->lock, NULL) == 0);
+  ALWAYS(pthread_mutex_init(&s->lock, NULL) == 0 && pthread_cond_init(&s->returned, NULL) == 0);
   s->projection = mongo__projection();
   enum err e = mongo__uri(s, options, why);
   if (e)

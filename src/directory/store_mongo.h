@@ -12,8 +12,16 @@
 // One question: a client of the pool, and the collection.
 struct mongo_call {
   struct mongo_store *store;
+  struct mongo_client *own;
   mongoc_client_t *client;
   mongoc_collection_t *businesses;
+  bool broken; // the connection is not to be used again
+};
+
+struct mongo_client {
+  mongoc_client_t *client;
+  int64_t used_us;
+  struct mongo_client *next;
 };
 
 struct mongo_store {
@@ -21,10 +29,14 @@ struct mongo_store {
   mongoc_uri_t *uri; // with our defaults for what it does not say
   char *database;
   bson_t *projection;
-  unsigned pool_max;
+  unsigned pool_max, pool_min;
+  int64_t wait_queue_ms, max_idle_ms;
+  int32_t wire_version; // atomic; 0: not known yet
   pthread_mutex_t lock; // guards what follows
-  mongoc_client_pool_t *pool;
-  unsigned failures; // of making the pool
+  pthread_cond_t returned;
+  struct mongo_client *idle; // the last used first
+  unsigned open, waiting;    // clients, also those at work; who waits for one
+  uint64_t lent, reused;
   struct log_limit claims_limit;
   // between begin and end: one caller's
   struct mongo_call transaction;
@@ -47,7 +59,9 @@ enum err mongo__uri(struct mongo_store *s, const struct store_options *options, 
 enum err mongo__begin(struct mongo_store *s, struct mongo_call *call, struct why *why) MUST_CHECK;
 void mongo__end(struct mongo_call *call);
 void mongo__close_pool(struct mongo_store *s);
-enum err mongo__failed(const bson_error_t *error, struct why *why); // what the driver's error is to us, and the sentence
+bool mongo__wants_more(struct mongo_store *s);
+// What the driver's error is to us, and the sentence. `call` may be NULL.
+enum err mongo__failed(struct mongo_call *call, const bson_error_t *error, struct why *why);
 // What another server of the replica set, or the same one a moment later, may answer.
 bool mongo__transient(const bson_error_t *error);
 

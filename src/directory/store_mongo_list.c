@@ -134,7 +134,7 @@ enum err mongo__count(struct store *store, uint64_t *all, uint64_t *active, stru
   int64_t n = mongoc_collection_estimated_document_count(call.businesses, &opts, NULL, NULL, &error), m = -1;
   if (n >= 0) m = mongoc_collection_count_documents(call.businesses, &filter, &opts, NULL, NULL, &error);
   if (m < 0) {
-    e = mongo__failed(&error, why);
+    e = mongo__failed(&call, &error, why);
   } else {
     *all = (uint64_t)n;
     *active = (uint64_t)m;

@@ -1,35 +1,45 @@
 // Connections to MongoDB: what the URI says and what we add, one pool per process, the driver's errors and log lines in our words. Runs on
 // pool threads of workers and the dispatcher, and in wahookctl.
 //
-// The pool is made at the first question and not at the start: a mongodb+srv URI asks DNS, and a server that is down fails no start.
+// The pool is our own, of the driver's single-threaded clients. The driver's pool knows neither maxIdleTimeMS nor how to keep some
+// connections warm, and the thread with which it watches the servers ends the process when one of them answers nonsense (1.23).
+// Nothing is connected before the first question: a mongodb+srv URI asks DNS, and a server that is down fails no start.
 #include <mongoc/mongoc.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "store_mongo.h"
 
 #define POOL_MAX_DEFAULT     100 // of the whole daemon
+#define POOL_MIN_DEFAULT     10
 #define CONNECT_MS           5000
 #define SOCKET_MS            5000
 #define WAIT_QUEUE_MS        10000
+#define MAX_IDLE_MS          60000
 #define WIRE_WITH_STABLE_API 13 // MongoDB 5.0
 
 // Options that the driver takes and does nothing with. (Those that it does not know it names itself.)
-static const char *const ignored[] = {"maxidletimems", "waitqueuemultiple"};
+static const char *const ignored[] = {"waitqueuemultiple", "localthresholdms"};
 
 // ---------------------------------------------------------------- what the driver says
 
-// At the driver's levels; under its lock, so nothing of the driver may be called. It says nothing that is secret.
+// Its warnings while it reads a URI name the options that it does not know. At other times they come with errors that we tell ourselves.
+static _Thread_local bool reading_uri;
+
+// Called under the driver's lock, so nothing of the driver may be called.
 static void on_driver_log(mongoc_log_level_t level, const char *domain, const char *message, void *ctx) {
   (void)ctx;
-  if (level <= MONGOC_LOG_LEVEL_WARNING)
+  if (level < MONGOC_LOG_LEVEL_WARNING || (reading_uri && level == MONGOC_LOG_LEVEL_WARNING))
     log_warning("directory", "MongoDB driver (%s): %s", domain, message);
   else
     log_debug("directory", "MongoDB driver (%s): %s", domain, message);
 }
 
-enum err mongo__failed(const bson_error_t *error, struct why *why) {
+enum err mongo__failed(struct mongo_call *call, const bson_error_t *error, struct why *why) {
   why_set(why, "MongoDB: %s", error->message);
+  // After an error on its way a client is not used again: it would rest for five seconds before it looks for the server.
+  if (call && error->domain != MONGOC_ERROR_SERVER) call->broken = true;
   if (error->domain == MONGOC_ERROR_SERVER && error->code == MONGOC_ERROR_DUPLICATE_KEY) return ERR_CONFLICT;
   return ERR_UNAVAILABLE;
 }
@@ -72,25 +82,33 @@ static enum err choose_database(struct mongo_store *s, const char *option, struc
   return ERR_OK;
 }
 
+static unsigned share(unsigned option, const struct mongo_store *s, const char *in_uri, int32_t otherwise, unsigned processes) {
+  int64_t all = option ? (int64_t)option : mongoc_uri_get_option_as_int32(s->uri, in_uri, otherwise);
+  return all > processes ? (unsigned)all / processes : 1;
+}
+
 // The old service's numbers were of one process that did all; here each process gets its part.
 static void share_pool(struct mongo_store *s, const struct store_options *o) {
   unsigned processes = o->processes ? o->processes : 1;
-  int32_t all = o->pool_max ? (int32_t)o->pool_max : mongoc_uri_get_option_as_int32(s->uri, MONGOC_URI_MAXPOOLSIZE, POOL_MAX_DEFAULT);
-  s->pool_max = all > 0 && (unsigned)all > processes ? (unsigned)all / processes : 1;
-  mongoc_uri_set_option_as_int32(s->uri, MONGOC_URI_MAXPOOLSIZE, (int32_t)s->pool_max);
+  s->pool_max = share(o->pool_max, s, MONGOC_URI_MAXPOOLSIZE, POOL_MAX_DEFAULT, processes);
+  s->pool_min = share(o->pool_min, s, "minpoolsize", POOL_MIN_DEFAULT, processes);
+  if (s->pool_min > s->pool_max) s->pool_min = s->pool_max;
+  s->wait_queue_ms = mongoc_uri_get_option_as_int32(s->uri, MONGOC_URI_WAITQUEUETIMEOUTMS, WAIT_QUEUE_MS);
+  s->max_idle_ms = mongoc_uri_get_option_as_int32(s->uri, MONGOC_URI_MAXIDLETIMEMS, MAX_IDLE_MS);
 }
 
 enum err mongo__uri(struct mongo_store *s, const struct store_options *o, struct why *why) {
   bson_error_t error;
   mongoc_log_set_handler(on_driver_log, NULL); // it prints to stdout otherwise
+  reading_uri = true;
   s->uri = mongoc_uri_new_with_error(o->uri, &error);
+  reading_uri = false;
   if (!s->uri) return bad_uri(o->uri, &error, why);
   for (size_t i = 0; i < COUNT_OF(ignored); i++)
     if (mongoc_uri_has_option(s->uri, ignored[i])) log_warning("directory", "directory.store: the MongoDB driver ignores %s", ignored[i]);
   set_default(s->uri, MONGOC_URI_CONNECTTIMEOUTMS, CONNECT_MS);
   set_default(s->uri, MONGOC_URI_SERVERSELECTIONTIMEOUTMS, CONNECT_MS);
   set_default(s->uri, MONGOC_URI_SOCKETTIMEOUTMS, SOCKET_MS);
-  set_default(s->uri, MONGOC_URI_WAITQUEUETIMEOUTMS, WAIT_QUEUE_MS);
   if (!mongoc_uri_get_appname(s->uri)) mongoc_uri_set_appname(s->uri, "wahookd");
   share_pool(s, o);
   return choose_database(s, o->database, why);
@@ -98,13 +116,13 @@ enum err mongo__uri(struct mongo_store *s, const struct store_options *o, struct
 
 // ---------------------------------------------------------------- the pool
 
-// What the server can do decides how the pool is made, and that cannot be changed later. A single client asks, and tries once only.
+// What the server can do decides how clients are made. One asks, once.
 static enum err ask_wire_version(struct mongo_store *s, int32_t *wire, struct why *why) {
   bson_error_t error;
   mongoc_client_t *client = mongoc_client_new_from_uri_with_error(s->uri, &error);
-  if (!client) return mongo__failed(&error, why);
+  if (!client) return mongo__failed(NULL, &error, why);
   mongoc_server_description_t *server = mongoc_client_select_server(client, false, NULL, &error);
-  enum err e = server ? ERR_OK : mongo__failed(&error, why);
+  enum err e = server ? ERR_OK : mongo__failed(NULL, &error, why);
   bson_iter_t it;
   if (server && bson_iter_init_find(&it, mongoc_server_description_hello_response(server), "maxWireVersion"))
     *wire = (int32_t)bson_iter_as_int64(&it);
@@ -113,57 +131,125 @@ static enum err ask_wire_version(struct mongo_store *s, int32_t *wire, struct wh
   return e;
 }
 
-static enum err make_pool(struct mongo_store *s, struct why *why) {
+static enum err connect_one(struct mongo_store *s, mongoc_client_t **out, struct why *why) {
   bson_error_t error;
-  int32_t wire = 0;
-  enum err e = ask_wire_version(s, &wire, why);
+  int32_t wire = __atomic_load_n(&s->wire_version, __ATOMIC_RELAXED);
+  enum err e = wire ? ERR_OK : ask_wire_version(s, &wire, why);
   if (e) return e;
-  mongoc_client_pool_t *pool = mongoc_client_pool_new_with_error(s->uri, &error);
-  if (!pool) return mongo__failed(&error, why);
-  mongoc_client_pool_set_error_api(pool, MONGOC_ERROR_API_VERSION_2);
+  __atomic_store_n(&s->wire_version, wire, __ATOMIC_RELAXED);
+  mongoc_client_t *client = mongoc_client_new_from_uri_with_error(s->uri, &error);
+  if (!client) return mongo__failed(NULL, &error, why);
+  mongoc_client_set_error_api(client, MONGOC_ERROR_API_VERSION_2);
   if (wire >= WIRE_WITH_STABLE_API) {
     mongoc_server_api_t *api = mongoc_server_api_new(MONGOC_SERVER_API_V1);
-    mongoc_client_pool_set_server_api(pool, api, &error);
+    mongoc_client_set_server_api(client, api, &error);
     mongoc_server_api_destroy(api);
   }
-  s->pool = pool;
+  *out = client;
   return ERR_OK;
 }
 
-// Those who waited for the lock while it could not be made need not try once more, one after the other.
-static enum err need_pool(struct mongo_store *s, struct why *why) {
-  unsigned seen = __atomic_load_n(&s->failures, __ATOMIC_RELAXED);
-  enum err e = ERR_OK;
-  ALWAYS(pthread_mutex_lock(&s->lock) == 0);
-  if (!s->pool && s->failures != seen) {
-    why_set(why, "MongoDB: no server answers");
-    e = ERR_UNAVAILABLE;
-  } else if (!s->pool) {
-    e = make_pool(s, why);
-    if (e) __atomic_fetch_add(&s->failures, 1, __ATOMIC_RELAXED);
+// Under the lock: a place, and a client when one is idle.
+static enum err take_place(struct mongo_store *s, struct mongo_client **out, struct why *why) {
+  int64_t end_us = clock_wall_us() + s->wait_queue_ms * 1000;
+  struct timespec until = {.tv_sec = end_us / 1000000, .tv_nsec = end_us % 1000000 * 1000};
+  int rc = 0;
+  s->waiting++;
+  while (!s->idle && s->open >= s->pool_max && rc == 0)
+    rc = pthread_cond_timedwait(&s->returned, &s->lock, &until);
+  s->waiting--;
+  if (!s->idle && s->open >= s->pool_max) {
+    why_set(why, "MongoDB: all %u connections of this process have been in use for %lld ms", s->pool_max, (long long)s->wait_queue_ms);
+    return ERR_UNAVAILABLE;
   }
+  *out = s->idle;
+  if (*out)
+    s->idle = (*out)->next;
+  else
+    s->open++;
+  return ERR_OK;
+}
+
+// The one that was idle longest stands at the end.
+static struct mongo_client *take_tired(struct mongo_store *s, int64_t now_us) {
+  struct mongo_client **at = &s->idle, *last;
+  if (!s->idle || s->open <= s->pool_min) return NULL;
+  while ((*at)->next)
+    at = &(*at)->next;
+  last = *at;
+  if (now_us - last->used_us < s->max_idle_ms * 1000) return NULL;
+  *at = NULL;
+  s->open--;
+  return last;
+}
+
+static void discard(struct mongo_client *c) {
+  if (!c) return;
+  mongoc_client_destroy(c->client);
+  free(c);
+}
+
+static void give_back(struct mongo_store *s, struct mongo_client *c, bool good) {
+  int64_t now_us = clock_mono_us();
+  ALWAYS(pthread_mutex_lock(&s->lock) == 0);
+  if (good) {
+    c->used_us = now_us;
+    c->next = s->idle;
+    s->idle = c;
+  } else {
+    s->open--;
+  }
+  struct mongo_client *tired = take_tired(s, now_us);
+  ALWAYS(pthread_cond_signal(&s->returned) == 0);
   ALWAYS(pthread_mutex_unlock(&s->lock) == 0);
-  return e;
+  discard(tired);
+  if (!good) discard(c);
 }
 
 enum err mongo__begin(struct mongo_store *s, struct mongo_call *call, struct why *why) {
-  enum err e = need_pool(s, why);
+  struct mongo_client *c = NULL;
+  ALWAYS(pthread_mutex_lock(&s->lock) == 0);
+  enum err e = take_place(s, &c, why);
+  s->lent += !e;
+  s->reused += !e && c;
+  ALWAYS(pthread_mutex_unlock(&s->lock) == 0);
   if (e) return e;
-  mongoc_client_t *client = mongoc_client_pool_pop(s->pool);
-  if (!client) {
-    why_set(why, "MongoDB: all %u connections of this process are in use", s->pool_max);
-    return ERR_UNAVAILABLE;
+  if (!c) {
+    c = xcalloc(1, sizeof *c);
+    e = connect_one(s, &c->client, why);
   }
-  *call = (struct mongo_call){s, client, mongoc_client_get_collection(client, s->database, MONGO_COLLECTION)};
+  if (e) {
+    free(c);
+    ALWAYS(pthread_mutex_lock(&s->lock) == 0);
+    s->open--;
+    ALWAYS(pthread_cond_signal(&s->returned) == 0);
+    ALWAYS(pthread_mutex_unlock(&s->lock) == 0);
+    return e;
+  }
+  *call = (struct mongo_call){.store = s, .own = c, .client = c->client};
+  call->businesses = mongoc_client_get_collection(c->client, s->database, MONGO_COLLECTION);
   return ERR_OK;
 }
 
 void mongo__end(struct mongo_call *call) {
   mongoc_collection_destroy(call->businesses);
-  mongoc_client_pool_push(call->store->pool, call->client);
+  give_back(call->store, call->own, !call->broken);
+}
+
+// One more connection when there are fewer than the least number: whoever polls asks for that now and then.
+bool mongo__wants_more(struct mongo_store *s) {
+  ALWAYS(pthread_mutex_lock(&s->lock) == 0);
+  bool more = s->open < s->pool_min;
+  ALWAYS(pthread_mutex_unlock(&s->lock) == 0);
+  return more;
 }
 
 void mongo__close_pool(struct mongo_store *s) {
-  if (s->pool) mongoc_client_pool_destroy(s->pool);
-  s->pool = NULL;
+  while (s->idle) {
+    struct mongo_client *c = s->idle;
+    s->idle = c->next;
+    discard(c);
+    s->open--;
+  }
+  ALWAYS(s->open == 0);
 }

@@ -167,7 +167,7 @@ static enum err follow_stream(struct watcher *x, struct why *why) {
       if (!on_event(x, event)) e = ERR_AGAIN; // the driver would try to resume it, in vain
       keep_position(x, stream);
     } else if (mongoc_change_stream_error_document(stream, &error, &reply)) {
-      e = has_no_streams(&error) ? ERR_UNSUPPORTED : mongo__failed(&error, why);
+      e = has_no_streams(&error) ? ERR_UNSUPPORTED : mongo__failed(NULL, &error, why);
       // A position that the server does not know any more: begin anew. What came between is missed, and on_open tells so.
       if (error.domain == MONGOC_ERROR_SERVER && !mongo__transient(&error)) buf_clear(&x->w->position);
     } else {
@@ -233,7 +233,7 @@ static enum err poll_once(struct poll *p, bool first, struct why *why) {
     tell_id(p->x, document);
     tell_document(p->x, document);
   }
-  if (mongoc_cursor_error(cursor, &error)) e = mongo__failed(&error, why);
+  if (mongoc_cursor_error(cursor, &error)) e = mongo__failed(NULL, &error, why);
   mongoc_cursor_destroy(cursor);
   bson_destroy(opts);
   bson_destroy(&filter);
@@ -263,7 +263,7 @@ enum err mongo__watch(struct store *store, struct store_watch *watch, struct why
   struct watcher x = {.s = (struct mongo_store *)(void *)store, .w = watch};
   bson_error_t error;
   x.client = mongoc_client_new_from_uri_with_error(x.s->uri, &error);
-  if (!x.client) return mongo__failed(&error, why);
+  if (!x.client) return mongo__failed(NULL, &error, why);
   mongoc_client_set_error_api(x.client, MONGOC_ERROR_API_VERSION_2);
   x.businesses = mongoc_client_get_collection(x.client, x.s->database, MONGO_COLLECTION);
   enum err e = ERR_AGAIN;

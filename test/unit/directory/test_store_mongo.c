@@ -209,6 +209,26 @@ static void wrong_uris(void **state) {
   store_close(store);
 }
 
+// What the driver does nothing with is named, and never a password.
+static void ignored_options(void **state) {
+  (void)state;
+  char path[80];
+  struct why why;
+  struct buf said = {0};
+  snprintf(path, sizeof path, "%s/ignored", server.folder);
+  struct log_options log = {.level = LOG_LEVEL_INFO, .target = path, .access = "off", .role = "test"};
+  assert_int_equal(log_setup(&log, &why), ERR_OK);
+  store_close(opened("mongodb://u:secret@127.0.0.1:1/x?waitQueueMultiple=4&maxConnecting=3&maxIdleTimeMS=1000&maxPoolSize=7"));
+  log.target = "stderr";
+  assert_int_equal(log_setup(&log, &why), ERR_OK);
+  assert_int_equal(buf_read_file(&said, path, 100000), ERR_OK);
+  assert_non_null(strstr(said.data, "the MongoDB driver ignores waitqueuemultiple"));
+  assert_non_null(strcasestr(said.data, "\"maxConnecting\""));
+  assert_null(strstr(said.data, "axIdle")); // ours does it
+  assert_null(strstr(said.data, "secret"));
+  buf_free(&said);
+}
+
 // ---------------------------------------------------------------- SCRAM and TLS
 
 static void scram(void **state) {
@@ -365,6 +385,7 @@ int main(void) {
       cmocka_unit_test(documents_as_others_leave_them),
       cmocka_unit_test(two_claim_one_number),
       cmocka_unit_test(wrong_uris),
+      cmocka_unit_test(ignored_options),
       cmocka_unit_test(scram),
       cmocka_unit_test(tls),
       cmocka_unit_test(many_threads),
