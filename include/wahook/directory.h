@@ -45,6 +45,7 @@ struct store_options {
   unsigned pool_max, pool_min; // connections of the whole daemon
   unsigned processes;          // that share them
   int64_t slow_query_ms;       // a query that takes longer is logged with its plan; negative: none is
+  bool make_indexes;           // who watches the store makes missing indexes
 };
 
 struct directory;
@@ -110,5 +111,65 @@ enum err store_begin(struct store *store, struct why *why) MUST_CHECK;
 enum err store_end(struct store *store, bool commit, struct why *why) MUST_CHECK;
 enum err store_count(struct store *store, uint64_t *all, uint64_t *active, struct why *why) MUST_CHECK;
 enum err store_ping(struct store *store, struct why *why) MUST_CHECK;
+
+// ---- indexes of a store that others share: which of those that look-ups need are there. None is ever dropped.
+enum store_index_state {
+  STORE_INDEX_THERE,
+  STORE_INDEX_RENAMED,  // there, under another name: as good
+  STORE_INDEX_MISSING,  //
+  STORE_INDEX_CONFLICT, // another one has its name, or the store refuses it
+  STORE_INDEX_MADE,     // by this call
+  STORE_INDEX_FOREIGN,  // none of ours
+};
+const char *store_index_state_name(enum store_index_state state);
+struct store_index {
+  const char *name, *keys; // "webhook_lookup_idx", "whatsappPhoneNumberIds: 1, whatsappEnabled: 1, isActive: 1"
+  enum store_index_state state;
+  const char *note; // the other name, or why it is refused; "" for none
+  int64_t uses;     // since the server's start; -1: not known
+};
+typedef void store_on_index(void *ctx, const struct store_index *index);
+// ERR_UNSUPPORTED where indexes are no matter of an operator's.
+enum err store_indexes_show(struct store *store, store_on_index *on_index, void *ctx, struct why *why) MUST_CHECK;
+// Makes the missing ones, which may take minutes. ERR_CONFLICT when one cannot be made; the others are, all the same.
+enum err store_indexes_ensure(struct store *store, store_on_index *on_index, void *ctx, struct why *why) MUST_CHECK;
+
+// ---- what a store tells of its queries and connections: of this process, since its start.
+#define STORE_QUERIES(X)                                                                                                                   \
+  X(PHONE, "phone", "find {whatsappPhoneNumberIds, whatsappEnabled, isActive}")                                                            \
+  X(SUBDOMAIN, "subdomain", "find {subDomain, isActive}")                                                                                  \
+  X(WABA, "waba", "find {wabaId, whatsappEnabled, isActive}")                                                                              \
+  X(WARM, "warmup", "find {whatsappEnabled, isActive} sort {createdAt: -1}")                                                               \
+  X(NAME, "name", "find {_id | subDomain | whatsappPhoneNumberIds}")                                                                       \
+  X(LIST, "list", "find {_id} sort {_id: 1}")                                                                                              \
+  X(COUNT, "count", "count, aggregate {whatsappEnabled, isActive}")                                                                        \
+  X(WRITE, "write", "update, delete {_id}")                                                                                                \
+  X(PROBE, "probe", "find {_id} limit 1")
+#define STORE_QUERY_ENUM(id, name, shape) STORE_QUERY_##id,
+enum store_query { STORE_QUERIES(STORE_QUERY_ENUM) STORE_QUERY_COUNT_OF };
+#undef STORE_QUERY_ENUM
+enum store_cause { STORE_CAUSE_NETWORK, STORE_CAUSE_TIMEOUT, STORE_CAUSE_AUTH, STORE_CAUSE_SERVER, STORE_CAUSES };
+const char *store_cause_name(enum store_cause cause);
+struct store_query_stats {
+  const char *name, *shape;
+  uint64_t count, slow, documents; // answered; of these slow ones; documents returned
+  uint64_t errors[STORE_CAUSES];
+  uint64_t retried;              // attempts that failed and may have been mended by another one
+  uint64_t sum_us, max_us;       //
+  uint64_t buckets[SHM_BUCKETS]; // durations, see histogram_bucket()
+  int64_t examined;              // documents that the plan of the last slow one examined; -1: not known
+  char plan[64];                 // "IXSCAN webhook_lookup_idx" of the last slow one; "" for none
+  char advice[128];              // what would make it faster; "" for nothing
+};
+struct store_stats {
+  struct store_query_stats queries[STORE_QUERY_COUNT_OF];
+  unsigned pool_max, pool_min, pool_open, pool_idle, pool_waiting; // in use: open - idle
+  uint64_t pool_lent, pool_reused;                                 // reuse rate: reused / lent
+  uint64_t heartbeats, heartbeats_failed;
+  int64_t heartbeat_us; // the last round trip; -1: none yet
+};
+// ERR_UNSUPPORTED from stores that are no servers. Takes no question to the store.
+enum err store_stats(struct store *store, struct store_stats *out) MUST_CHECK;
+enum err directory_store_stats(struct directory *directory, struct store_stats *out) MUST_CHECK;
 
 #endif

@@ -220,6 +220,11 @@ void directory_stats(const struct directory *d, struct directory_stats *out) {
   };
 }
 
+enum err directory_store_stats(struct directory *d, struct store_stats *out) {
+  ALWAYS(d->magic == DIRECTORY_MAGIC);
+  return store_stats(d->store, out);
+}
+
 // ---------------------------------------------------------------- beginning and end
 
 static struct business *make_standard(const char *phone_number_id, const char *token) {

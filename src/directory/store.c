@@ -105,3 +105,37 @@ enum err store_ping(struct store *store, struct why *why) {
   uint64_t version;
   return store__changed(store, &version, why);
 }
+
+// ---------------------------------------------------------------- indexes and statistics
+
+const char *store_index_state_name(enum store_index_state state) {
+  static const char *const names[] = {"there", "there under another name", "missing", "in conflict", "made", "not ours"};
+  return names[state];
+}
+
+const char *store_cause_name(enum store_cause cause) {
+  static const char *const names[STORE_CAUSES] = {"network", "timeout", "auth", "server"};
+  return names[cause];
+}
+
+static enum err indexes(struct store *store, bool ensure, store_on_index *on_index, void *ctx, struct why *why) {
+  ALWAYS(store->magic == STORE_MAGIC);
+  if (store->kind->indexes) return store->kind->indexes(store, ensure, on_index, ctx, why);
+  why_set(why, "the indexes of this store are part of its schema: there is nothing to do");
+  return ERR_UNSUPPORTED;
+}
+
+enum err store_indexes_show(struct store *store, store_on_index *on_index, void *ctx, struct why *why) {
+  return indexes(store, false, on_index, ctx, why);
+}
+
+enum err store_indexes_ensure(struct store *store, store_on_index *on_index, void *ctx, struct why *why) {
+  return indexes(store, true, on_index, ctx, why);
+}
+
+enum err store_stats(struct store *store, struct store_stats *out) {
+  ALWAYS(store->magic == STORE_MAGIC);
+  if (!store->kind->stats) return ERR_UNSUPPORTED;
+  store->kind->stats(store, out);
+  return ERR_OK;
+}

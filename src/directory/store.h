@@ -39,6 +39,9 @@ struct store_kind {
   enum err (*changed)(struct store *store, uint64_t *version, struct why *why);
   // Tells changes until it is stopped (ERR_CLOSED) or the store fails. NULL: what `changed` tells is enough.
   enum err (*watch)(struct store *store, struct store_watch *watch, struct why *why);
+  // NULL where there is nothing to tell.
+  enum err (*indexes)(struct store *store, bool ensure, store_on_index *on_index, void *ctx, struct why *why);
+  void (*stats)(struct store *store, struct store_stats *out);
 };
 // Embedded first in each back end's own struct.
 struct store {

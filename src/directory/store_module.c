@@ -7,12 +7,14 @@
 
 #include "store.h"
 #include "wahook/log.h"
+#include "wahook/metrics.h"
 
 // The linker takes from our libraries only what somebody names. Modules find these in the program, so it must have them.
 #define NEEDED(function) (void (*)(void))(function)
 static void (*const needed[])(void) __attribute__((used)) = {
-    NEEDED(store__business), NEEDED(business_to_json), NEEDED(json_parse),    NEEDED(json_start), NEEDED(arena_init), NEEDED(buf_printf),
-    NEEDED(log_write),       NEEDED(log_limited),      NEEDED(clock_mono_us), NEEDED(hash_keyed), NEEDED(span_utf8),  NEEDED(xstrdup),
+    NEEDED(store__business), NEEDED(business_to_json), NEEDED(json_parse),       NEEDED(json_start),    NEEDED(arena_init),
+    NEEDED(buf_printf),      NEEDED(log_write),        NEEDED(log_limited),      NEEDED(clock_mono_us), NEEDED(hash_keyed),
+    NEEDED(span_utf8),       NEEDED(xstrdup),          NEEDED(histogram_bucket),
 };
 
 // Beside the program as it is built, or as it is installed: build/wahookd, /usr/sbin/wahookd and /usr/lib/wahookd.

@@ -24,10 +24,13 @@ enum err mongo__ask(struct mongo_call *call, const bson_t *filter, const bson_t 
   bson_error_t error;
   enum err e = ERR_OK;
   mongoc_cursor_t *cursor = mongoc_collection_find_with_opts(call->businesses, filter, opts, NULL);
-  while (mongoc_cursor_next(cursor, &document))
+  uint64_t documents = 0;
+  for (; mongoc_cursor_next(cursor, &document); documents++)
     on(ctx, document);
   if (mongoc_cursor_error(cursor, &error)) e = mongo__failed(call, &error, why);
   mongoc_cursor_destroy(cursor);
+  mongo__count_documents(call, documents);
+  if (call->slow_us) mongo__slow(call, filter, opts);
   return e;
 }
 
@@ -120,7 +123,7 @@ static enum err mongo_find(struct store *store, enum directory_key kind, struct 
     why_set(why, "no such business");
     return ERR_NOT_FOUND;
   }
-  enum err e = mongo__begin(s, &call, why);
+  enum err e = mongo__begin(s, (enum store_query)(STORE_QUERY_PHONE + (int)kind), &call, why);
   if (e) return ERR_UNAVAILABLE;
   key_filter(&filter, kind, key);
   find_options(s, &opts, CLAIMS_MAX);
@@ -141,7 +144,7 @@ static enum err mongo_get(struct store *store, const char *any_name, struct busi
   struct mongo_call call;
   struct best best = {.name = any_name};
   bson_t filter = BSON_INITIALIZER, opts, any, one;
-  enum err e = mongo__begin(s, &call, why);
+  enum err e = mongo__begin(s, STORE_QUERY_NAME, &call, why);
   if (e) return e;
   BSON_APPEND_ARRAY_BEGIN(&filter, "$or", &any);
   BSON_APPEND_DOCUMENT_BEGIN(&any, "0", &one);
@@ -191,7 +194,7 @@ static enum err mongo_put(struct store *store, const struct business *business, 
     s->gathered++;
     return write_one(&s->transaction, s->bulk, business, why);
   }
-  enum err e = mongo__begin(s, &call, why);
+  enum err e = mongo__begin(s, STORE_QUERY_WRITE, &call, why);
   if (e) return e;
   e = write_one(&call, NULL, business, why);
   mongo__end(&call);
@@ -203,7 +206,7 @@ static enum err mongo_remove(struct store *store, const char *id, struct why *wh
   bson_t filter = BSON_INITIALIZER, reply;
   bson_error_t error;
   bson_iter_t it;
-  enum err e = mongo__begin(of(store), &call, why);
+  enum err e = mongo__begin(of(store), STORE_QUERY_WRITE, &call, why);
   if (e) return e;
   mongo__match_id(&filter, "_id", id);
   if (!mongoc_collection_delete_one(call.businesses, &filter, NULL, &reply, &error)) {
@@ -222,7 +225,7 @@ static enum err mongo_begin(struct store *store, struct why *why) {
   struct mongo_store *s = of(store);
   bson_t opts = BSON_INITIALIZER;
   ALWAYS(!s->bulk);
-  enum err e = mongo__begin(s, &s->transaction, why);
+  enum err e = mongo__begin(s, STORE_QUERY_WRITE, &s->transaction, why);
   if (e) return e;
   BSON_APPEND_BOOL(&opts, "ordered", false);
   s->bulk = mongoc_collection_create_bulk_operation_with_opts(s->transaction.businesses, &opts);
@@ -262,14 +265,15 @@ static enum err probe(struct mongo_store *s, struct mongo_call *call, struct why
 static enum err mongo_changed(struct store *store, uint64_t *version, struct why *why) {
   struct mongo_store *s = of(store);
   struct mongo_call call, another;
-  enum err e = mongo__begin(s, &call, why);
+  enum err e = mongo__begin(s, STORE_QUERY_PROBE, &call, why);
   if (e) return e;
   e = probe(s, &call, why);
   // While it holds one, another one is a new connection, until there are as many as shall be warm.
-  if (!e && mongo__wants_more(s) && mongo__begin(s, &another, NULL) == ERR_OK) {
+  if (!e && mongo__wants_more(s) && mongo__begin(s, STORE_QUERY_PROBE, &another, NULL) == ERR_OK) {
     (void)probe(s, &another, NULL);
     mongo__end(&another);
   }
+  if (!e) mongo__explain_slow(&call);
   if (!e) *version = 1;
   mongo__end(&call);
   return e;
@@ -281,6 +285,7 @@ static void mongo_close(struct store *store) {
   struct mongo_store *s = of(store);
   if (s->bulk) (void)mongo_end(store, false, NULL);
   mongo__close_pool(s);
+  mongo__stats_free(s);
   if (s->uri) mongoc_uri_destroy(s->uri);
   if (s->projection) bson_destroy(s->projection);
   pthread_mutex_destroy(&s->lock);
@@ -305,6 +310,8 @@ static const struct store_kind kind = {
     .count = mongo__count,
     .changed = mongo_changed,
     .watch = mongo__watch,
+    .indexes = mongo__indexes,
+    .stats = mongo__stats,
 };
 
 static enum err mongo_open(const struct store_options *options, const char *rest, struct store **out, struct why *why) {
@@ -313,6 +320,7 @@ static enum err mongo_open(const struct store_options *options, const char *rest
   s->store = (struct store){STORE_MAGIC, &kind};
   ALWAYS(pthread_mutex_init(&s->lock, NULL) == 0 && pthread_cond_init(&s->returned, NULL) == 0);
   s->projection = mongo__projection();
+  mongo__stats_init(s, options->slow_query_ms);
   enum err e = mongo__uri(s, options, why);
   if (e)
     mongo_close(&s->store);

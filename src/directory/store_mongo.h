@@ -15,7 +15,16 @@ struct mongo_call {
   struct mongo_client *own;
   mongoc_client_t *client;
   mongoc_collection_t *businesses;
-  bool broken; // the connection is not to be used again
+  enum store_query query;
+  bool broken;     // the connection is not to be used again
+  int64_t slow_us; // 0: it was not
+  struct mongo_call *outer;
+};
+
+// A slow query that waits to be explained.
+struct mongo_slow {
+  bson_t *explain; // the command, NULL: none
+  int64_t took_us, next_us;
 };
 
 struct mongo_client {
@@ -37,6 +46,9 @@ struct mongo_store {
   struct mongo_client *idle; // the last used first
   unsigned open, waiting;    // clients, also those at work; who waits for one
   uint64_t lent, reused;
+  int64_t slow_us; // -1: nothing is slow
+  struct mongo_slow slow[STORE_QUERY_COUNT_OF];
+  struct store_stats stats; // but for the pool's
   struct log_limit claims_limit;
   // between begin and end: one caller's
   struct mongo_call transaction;
@@ -56,7 +68,7 @@ enum err mongo__count(struct store *store, uint64_t *all, uint64_t *active, stru
 
 // store_mongo_pool.c
 enum err mongo__uri(struct mongo_store *s, const struct store_options *options, struct why *why) MUST_CHECK;
-enum err mongo__begin(struct mongo_store *s, struct mongo_call *call, struct why *why) MUST_CHECK;
+enum err mongo__begin(struct mongo_store *s, enum store_query query, struct mongo_call *call, struct why *why) MUST_CHECK;
 void mongo__end(struct mongo_call *call);
 void mongo__close_pool(struct mongo_store *s);
 bool mongo__wants_more(struct mongo_store *s);
@@ -64,6 +76,22 @@ bool mongo__wants_more(struct mongo_store *s);
 enum err mongo__failed(struct mongo_call *call, const bson_error_t *error, struct why *why);
 // What another server of the replica set, or the same one a moment later, may answer.
 bool mongo__transient(const bson_error_t *error);
+
+// store_mongo_events.c
+void mongo__stats_init(struct mongo_store *s, int64_t slow_ms);
+void mongo__stats_free(struct mongo_store *s);
+void mongo__stats(struct store *store, struct store_stats *out);
+void mongo__listen(struct mongo_store *s, mongoc_client_t *client);
+void mongo__enter(struct mongo_call *call);
+void mongo__leave(struct mongo_call *call);
+void mongo__count_error(struct mongo_store *s, enum store_query query, const bson_error_t *error);
+void mongo__count_documents(struct mongo_call *call, uint64_t documents);
+void mongo__slow(struct mongo_call *call, const bson_t *filter, const bson_t *opts);
+void mongo__explain_slow(struct mongo_call *call);
+
+// store_mongo_indexes.c
+const char *mongo__index_for(enum store_query query); // NULL: none
+enum err mongo__indexes(struct store *store, bool ensure, store_on_index *on_index, void *ctx, struct why *why) MUST_CHECK;
 
 // store_mongo_watch.c
 enum err mongo__watch(struct store *store, struct store_watch *watch, struct why *why) MUST_CHECK;

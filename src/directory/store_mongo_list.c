@@ -99,7 +99,7 @@ enum err mongo__each(struct store *store, bool active_only, const char *after_id
   struct mongo_call call;
   struct listing l = {.on_business = on_business, .ctx = ctx, .own = active_only};
   bson_t filter = BSON_INITIALIZER, opts, sort;
-  enum err e = mongo__begin(s, &call, why);
+  enum err e = mongo__begin(s, active_only ? STORE_QUERY_WARM : STORE_QUERY_LIST, &call, why);
   if (e) return e;
   if (active_only)
     active_filter(&filter);
@@ -127,7 +127,7 @@ enum err mongo__count(struct store *store, uint64_t *all, uint64_t *active, stru
   struct mongo_call call;
   bson_error_t error;
   bson_t filter = BSON_INITIALIZER, opts = BSON_INITIALIZER;
-  enum err e = mongo__begin((struct mongo_store *)(void *)store, &call, why);
+  enum err e = mongo__begin((struct mongo_store *)(void *)store, STORE_QUERY_COUNT, &call, why);
   if (e) return e;
   active_filter(&filter);
   BSON_APPEND_INT64(&opts, "maxTimeMS", LIST_MS);

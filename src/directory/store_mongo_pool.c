@@ -40,6 +40,7 @@ enum err mongo__failed(struct mongo_call *call, const bson_error_t *error, struc
   why_set(why, "MongoDB: %s", error->message);
   // After an error on its way a client is not used again: it would rest for five seconds before it looks for the server.
   if (call && error->domain != MONGOC_ERROR_SERVER) call->broken = true;
+  if (call) mongo__count_error(call->store, call->query, error);
   if (error->domain == MONGOC_ERROR_SERVER && error->code == MONGOC_ERROR_DUPLICATE_KEY) return ERR_CONFLICT;
   return ERR_UNAVAILABLE;
 }
@@ -117,12 +118,14 @@ enum err mongo__uri(struct mongo_store *s, const struct store_options *o, struct
 // ---------------------------------------------------------------- the pool
 
 // What the server can do decides how clients are made. One asks, once.
-static enum err ask_wire_version(struct mongo_store *s, int32_t *wire, struct why *why) {
+static enum err ask_wire_version(struct mongo_store *s, enum store_query query, int32_t *wire, struct why *why) {
   bson_error_t error;
   mongoc_client_t *client = mongoc_client_new_from_uri_with_error(s->uri, &error);
   if (!client) return mongo__failed(NULL, &error, why);
+  mongo__listen(s, client);
   mongoc_server_description_t *server = mongoc_client_select_server(client, false, NULL, &error);
   enum err e = server ? ERR_OK : mongo__failed(NULL, &error, why);
+  if (e) mongo__count_error(s, query, &error);
   bson_iter_t it;
   if (server && bson_iter_init_find(&it, mongoc_server_description_hello_response(server), "maxWireVersion"))
     *wire = (int32_t)bson_iter_as_int64(&it);
@@ -131,15 +134,16 @@ static enum err ask_wire_version(struct mongo_store *s, int32_t *wire, struct wh
   return e;
 }
 
-static enum err connect_one(struct mongo_store *s, mongoc_client_t **out, struct why *why) {
+static enum err connect_one(struct mongo_store *s, enum store_query query, mongoc_client_t **out, struct why *why) {
   bson_error_t error;
   int32_t wire = __atomic_load_n(&s->wire_version, __ATOMIC_RELAXED);
-  enum err e = wire ? ERR_OK : ask_wire_version(s, &wire, why);
+  enum err e = wire ? ERR_OK : ask_wire_version(s, query, &wire, why);
   if (e) return e;
   __atomic_store_n(&s->wire_version, wire, __ATOMIC_RELAXED);
   mongoc_client_t *client = mongoc_client_new_from_uri_with_error(s->uri, &error);
   if (!client) return mongo__failed(NULL, &error, why);
   mongoc_client_set_error_api(client, MONGOC_ERROR_API_VERSION_2);
+  mongo__listen(s, client);
   if (wire >= WIRE_WITH_STABLE_API) {
     mongoc_server_api_t *api = mongoc_server_api_new(MONGOC_SERVER_API_V1);
     mongoc_client_set_server_api(client, api, &error);
@@ -206,7 +210,7 @@ static void give_back(struct mongo_store *s, struct mongo_client *c, bool good) 
   if (!good) discard(c);
 }
 
-enum err mongo__begin(struct mongo_store *s, struct mongo_call *call, struct why *why) {
+enum err mongo__begin(struct mongo_store *s, enum store_query query, struct mongo_call *call, struct why *why) {
   struct mongo_client *c = NULL;
   ALWAYS(pthread_mutex_lock(&s->lock) == 0);
   enum err e = take_place(s, &c, why);
@@ -216,7 +220,7 @@ enum err mongo__begin(struct mongo_store *s, struct mongo_call *call, struct why
   if (e) return e;
   if (!c) {
     c = xcalloc(1, sizeof *c);
-    e = connect_one(s, &c->client, why);
+    e = connect_one(s, query, &c->client, why);
   }
   if (e) {
     free(c);
@@ -226,12 +230,14 @@ enum err mongo__begin(struct mongo_store *s, struct mongo_call *call, struct why
     ALWAYS(pthread_mutex_unlock(&s->lock) == 0);
     return e;
   }
-  *call = (struct mongo_call){.store = s, .own = c, .client = c->client};
+  *call = (struct mongo_call){.store = s, .own = c, .client = c->client, .query = query};
   call->businesses = mongoc_client_get_collection(c->client, s->database, MONGO_COLLECTION);
+  mongo__enter(call);
   return ERR_OK;
 }
 
 void mongo__end(struct mongo_call *call) {
+  mongo__leave(call);
   mongoc_collection_destroy(call->businesses);
   give_back(call->store, call->own, !call->broken);
 }

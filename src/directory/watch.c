@@ -30,7 +30,7 @@ struct watch {
   struct store_watch watch;
   char *path;
   int64_t saved_us;
-  bool failing;
+  bool failing, checked, make_indexes;
 };
 
 static bool is_stopping(struct watch *w) {
@@ -99,6 +99,27 @@ static void on_position(void *ctx) {
   if (w->path && clock_mono_us() - w->saved_us >= SAVE_US) save(w);
 }
 
+// ---------------------------------------------------------------- indexes
+
+static void on_index(void *ctx, const struct store_index *index) {
+  struct watch *w = ctx;
+  const char *how = w->make_indexes ? "" : ": make it with `wahookctl indexes ensure`, or set directory.auto_indexes";
+  if (index->state == STORE_INDEX_MADE)
+    log_info("directory", "the store has got the index %s {%s}", index->name, index->keys);
+  else if (index->state == STORE_INDEX_MISSING)
+    log_warning("directory", "the store lacks the index %s {%s}, so look-ups read all of it%s", index->name, index->keys, how);
+  else if (index->state == STORE_INDEX_CONFLICT)
+    log_warning("directory", "the index %s {%s} cannot be had: %s", index->name, index->keys, index->note);
+}
+
+// Once, when the store can be asked. What changes meanwhile is no younger than where the watch then begins, or a gap.
+static void check_indexes(struct watch *w) {
+  struct why why;
+  if (w->checked || !w->store->kind->indexes) return;
+  enum err e = w->store->kind->indexes(w->store, w->make_indexes, on_index, w, &why);
+  w->checked = !e || e == ERR_CONFLICT;
+}
+
 // ---------------------------------------------------------------- the thread
 
 static void free_watch(struct watch *w) {
@@ -113,6 +134,7 @@ static void *run(void *arg) {
   struct watch *w = arg;
   while (!is_stopping(w)) {
     struct why why = {0};
+    check_indexes(w);
     enum err e = w->store->kind->watch(w->store, &w->watch, &why);
     if (e == ERR_CLOSED) break;
     if (!w->failing) log_warning("directory", "the store cannot be watched for changes: %s", why.text);
@@ -140,6 +162,7 @@ struct watch *watch_start(const struct watch_options *o) {
   struct watch *w = xcalloc(1, sizeof *w);
   w->store = store;
   w->shm = o->shm;
+  w->make_indexes = o->store->make_indexes;
   w->path = o->position_path ? xstrdup(o->position_path) : NULL;
   w->watch = (struct store_watch){
       .on_open = on_open, .on_key = on_key, .on_gap = on_gap, .on_position = on_position, .stopped = stopped, .ctx = w};
