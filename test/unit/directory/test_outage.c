@@ -231,6 +231,7 @@ static int start(void **state) {
 
 static int stop(void **state) {
   (void)state;
+  uv_library_shutdown(); // the pool's threads end while the libraries that they used are still there
   if (no_server()) return 0;
   kill(proxy_pid, SIGKILL);
   waitpid(proxy_pid, NULL, 0);

@@ -238,6 +238,7 @@ static int start(void **state) {
 
 static int stop(void **state) {
   (void)state;
+  uv_library_shutdown(); // the pool's threads end while the libraries that they used are still there
   server_remove(&server);
   return 0;
 }
