@@ -2,6 +2,7 @@
 #ifndef WAHOOK_DIRECTORY_H
 #define WAHOOK_DIRECTORY_H
 
+#include "wahook/config.h"
 #include "wahook/loop.h"
 #include "wahook/metrics.h"
 
@@ -48,14 +49,17 @@ struct store_options {
   bool make_indexes;           // who watches the store makes missing indexes
 };
 
+// The store of a configuration, for a daemon of so many processes that open it (0: a tool, alone). The texts are the configuration's, but
+// for the uri, which is added to `uri`: keep both while the options are used.
+void store_configured(const struct config *config, unsigned processes, struct buf *uri, struct store_options *out);
+
 struct directory;
 struct directory_options {
   struct loop *loop;
-  struct shm *shm;            // broadcasts and the store's health; may be NULL in tools
-  struct shm_slot *slot;      // counters; may be NULL in tools. The dispatcher's: the store is watched for changes, for all processes.
-  const char *store_uri;      // "sqlite:/path", "ram:", "mongodb://..."
-  struct store_options store; // what else the store is opened with; its uri is the one above
-  const char *position_path;  // file that keeps over a restart how far the store was watched; NULL: none
+  struct shm *shm;       // broadcasts and the store's health; may be NULL in tools
+  struct shm_slot *slot; // counters; may be NULL in tools. The dispatcher's: the store is watched for changes, for all processes.
+  struct store_options store;
+  const char *position_path; // file that keeps over a restart how far the store was watched; NULL: none
   int64_t cache_ttl_ms, negative_ttl_ms, stale_max_ms;
   size_t cache_size;
   const char *default_phone_number_id, *default_token; // business "default" without a store; NULL or "" for none. Its token is plain text.

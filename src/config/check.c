@@ -137,19 +137,32 @@ static enum err check_age(struct config *config, void *field, struct why *why) {
 
 // ---------------------------------------------------------------- stores, URLs, the rest
 
-// SQLite is the one store for real use; see the table of stores in directory/.
+// The driver has the last word on a MongoDB URI. Nothing of it is shown: it may hold a password.
+static enum err check_mongo(struct span uri, struct why *why) {
+  struct span rest = uri, scheme, host;
+  (void)span_split(&rest, ':', &scheme);
+  if (span_starts(rest, SPAN("//"))) {
+    rest = span_from(rest, 2);
+    host = (struct span){rest.ptr, strcspn(rest.ptr, "/?")};
+    const char *at = memrchr(host.ptr, '@', host.len);
+    if (at) host = span_from(host, (size_t)(at + 1 - host.ptr));
+    if (host.len) return ERR_OK;
+  }
+  why_set(why, "names no host (write mongodb://HOST/DATABASE)");
+  return ERR_FORMAT;
+}
+
+// See the table of stores in directory/.
 static enum err check_store(struct config *config, void *field, struct why *why) {
   char **text = field;
   struct span uri = span_of(*text);
   (void)config;
   if (!uri.len || span_eq(uri, SPAN("ram:"))) return ERR_OK;
-  if (span_starts(uri, SPAN("mongodb:")) || span_starts(uri, SPAN("mongodb+srv:"))) {
-    why_set(why, "a MongoDB store is not part of this version (export the businesses and use sqlite:PATH)");
-    return ERR_UNSUPPORTED;
-  }
+  if (span_starts(uri, SPAN("mongodb:")) || span_starts(uri, SPAN("mongodb+srv:"))) return check_mongo(uri, why);
   struct span kind = {uri.ptr, strcspn(uri.ptr, ":")};
   if (!span_starts(uri, SPAN("sqlite:"))) {
-    why_set(why, "unknown kind of store \"" CONFIG__SHOWN "\" (write sqlite:PATH)", CONFIG__SHOW(kind)); // a URI may hold a password
+    why_set(why, "unknown kind of store \"" CONFIG__SHOWN "\" (write sqlite:PATH or mongodb://HOST/DATABASE)",
+            CONFIG__SHOW(kind)); // a URI may hold a password
     return ERR_FORMAT;
   }
   if (uri.len == 7) {

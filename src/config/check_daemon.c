@@ -190,6 +190,14 @@ static void check_keys(const struct check *c) {
       warning(c, OPT_crypto_encryption_key, "has nearly 64 hex digits: it is taken for a passphrase (a key has exactly 64)");
 }
 
+// "mongodb://user:pw@host,host/?options"; in a user and a password a slash is written as %2F.
+static bool lacks_database(const char *store) {
+  if (!span_starts(span_of(store), SPAN("mongodb"))) return false;
+  const char *slashes = strstr(store, "//"), *host = slashes ? slashes + 2 : store;
+  const char *path = host + strcspn(host, "/?");
+  return path[0] != '/' || path[1] == '\0' || path[1] == '?';
+}
+
 static void check_directory(const struct check *c) {
   const struct config *config = c->config;
   bool token = *config->directory_default_token, phone = *config->directory_default_phone_number_id;
@@ -201,6 +209,9 @@ static void check_directory(const struct check *c) {
       error_because(c, OPT_directory_default_token, OPT_directory_default_phone_number_id,
                     "is missing beside directory.default_phone_number_id (set both or none)");
   }
+  if (known(c, OPT_directory_store) && !*config->directory_database && lacks_database(config->directory_store))
+    error_because(c, OPT_directory_database, OPT_directory_store,
+                  "is missing: directory.store names no database either (write mongodb://HOST/DATABASE)");
   if (strcmp(config->directory_store, "ram:") == 0)
     warning(c, OPT_directory_store, "ram: forgets everything and is not shared by processes; it is for tests");
 }

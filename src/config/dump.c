@@ -122,8 +122,12 @@ static void dump_scalar(const struct config *config, enum config_option_id id, s
   buf_free(&text);
 }
 
+static bool is_reference(const char *text) {
+  return span_starts(span_of(text), SPAN("file:")) || span_starts(span_of(text), SPAN("env:"));
+}
+
 // A secret comes back as the reference that it came by. One that was written out is not shown, so its line is a comment: read again, the
-// dump leaves it unset rather than wrong.
+// dump leaves it unset rather than wrong. What has a secret's type but none in it (a store without a password) is shown.
 static void dump_secret(const struct config *config, enum config_option_id id, struct buf *out) {
   const struct option *o = &config__options[id];
   const struct config_list *references = config->origins ? &config->origins[id].references : NULL;
@@ -136,7 +140,11 @@ static void dump_secret(const struct config *config, enum config_option_id id, s
     buf_printf(out, "#%s = %s\n", o->key, o->type == OPTION_SECRETS ? "[]" : "\"\"");
   else if (!shown)
     buf_printf(out, "#%s = \"***\" # set, but not shown: give it as file:PATH or env:NAME\n", o->key);
-  else {
+  else if (o->type == OPTION_SECRET && !is_reference(references->items[references->count - 1])) {
+    buf_printf(out, "%s = ", o->key);
+    dump_scalar(config, id, out);
+    buf_add_byte(out, '\n');
+  } else {
     buf_printf(out, "%s = ", o->key);
     if (o->type == OPTION_SECRETS)
       dump_list(references, out);

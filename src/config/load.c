@@ -106,10 +106,6 @@ out:
 static const struct {
   const char *name, *hint;
 } ignored_variables[] = {
-    {"MONGODB_URI", "businesses are in directory.store; take them over with wahookctl import"},
-    {"MONGODB_DB_NAME", "businesses are in directory.store"},
-    {"MONGODB_MAX_POOL_SIZE", "there is no connection pool"},
-    {"MONGODB_MIN_POOL_SIZE", "there is no connection pool"},
     {"GUNICORN_CMD_ARGS", "use wahookd's own options"},
 };
 

@@ -111,6 +111,11 @@ static enum err check_blanks(struct config__setting *setting, enum config_option
   return ERR_OK;
 }
 
+// A store's address is a secret only for the password in it.
+static bool has_password(struct span uri) {
+  return memchr(uri.ptr, '@', uri.len) != NULL;
+}
+
 static enum err read_secret(struct config__setting *setting, enum config_option_id id, const struct config__input *in, struct span text,
                             const char *alias, char **out, struct why *why) {
   struct config_origin *origin = &setting->config->origins[id];
@@ -125,7 +130,7 @@ static enum err read_secret(struct config__setting *setting, enum config_option_
   }
   struct buf shown = {NULL, 0, 0};
   buf_reserve(&shown, 0);
-  if (reference)
+  if (reference || (id == OPT_directory_store && !has_password(text)))
     buf_add_span(&shown, text);
   else if (alias)
     buf_printf(&shown, "env:%s", alias);

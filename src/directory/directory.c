@@ -250,9 +250,7 @@ static void on_flights_idle(void *ctx) {
 
 enum err directory_open(const struct directory_options *o, struct directory **out, struct why *why) {
   struct store *store;
-  struct store_options with = o->store;
-  with.uri = o->store_uri;
-  enum err e = store_open_with(&with, &store, why);
+  enum err e = store_open_with(&o->store, &store, why);
   if (e) return e;
   struct directory *d = xcalloc(1, sizeof *d);
   *d = (struct directory){.magic = DIRECTORY_MAGIC, .loop = o->loop, .shm = o->shm, .slot = o->slot, .store = store};
@@ -272,7 +270,7 @@ enum err directory_open(const struct directory_options *o, struct directory **ou
   loop_timer_start(&d->timer, 0, TICK_MS);
   // One watcher a daemon is enough, and there is one dispatcher.
   if (d->shm && d->slot && atomic_load(&d->slot->role) == SHM_ROLE_DISPATCHER) {
-    struct watch_options watch = {.store = &with, .shm = d->shm, .position_path = o->position_path};
+    struct watch_options watch = {.store = &o->store, .shm = d->shm, .position_path = o->position_path};
     d->watch = watch_start(&watch);
   }
   *out = d;

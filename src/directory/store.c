@@ -30,6 +30,19 @@ enum err store_open_with(const struct store_options *options, struct store **out
   return ERR_CONFIG;
 }
 
+void store_configured(const struct config *config, unsigned processes, struct buf *uri, struct store_options *out) {
+  config_store_uri(config, uri);
+  *out = (struct store_options){
+      .uri = uri->data,
+      .database = config->directory_database,
+      .pool_max = (unsigned)config->directory_pool_max,
+      .pool_min = (unsigned)config->directory_pool_min,
+      .processes = processes,
+      .slow_query_ms = config->directory_slow_query ? config->directory_slow_query : -1,
+      .make_indexes = config->directory_auto_indexes,
+  };
+}
+
 enum err store_open(const char *uri, struct store **out, struct why *why) {
   return store_open_with(&(struct store_options){.uri = uri}, out, why);
 }

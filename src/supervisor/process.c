@@ -185,12 +185,13 @@ struct directory *process_directory(struct process *process) {
   const struct config *config = process->config;
   struct why why = {0};
   struct buf uri = {0};
-  config_store_uri(config, &uri);
+  struct buf position = {0};
+  buf_printf(&position, "%s/directory.position", config->server_state_dir);
   struct directory_options options = {
       .loop = process->loop,
       .shm = &process->shm,
       .slot = process->slot,
-      .store_uri = uri.data,
+      .position_path = position.data,
       .cache_ttl_ms = config->directory_cache_ttl,
       .negative_ttl_ms = config->directory_negative_ttl,
       .stale_max_ms = config->directory_stale_max,
@@ -199,8 +200,10 @@ struct directory *process_directory(struct process *process) {
       .default_token = config->directory_default_token,
   };
   struct directory *directory = NULL;
+  store_configured(config, config_workers(config) + 1, &uri, &options.store);
   if (directory_open(&options, &directory, &why) != ERR_OK) process_fatal(process, "directory: %s", why.text);
   buf_free(&uri);
+  buf_free(&position);
   return directory;
 }
 

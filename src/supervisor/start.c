@@ -21,20 +21,23 @@ static void print_errors(const struct config_errors *errors) {
   if (errors->text.len) fwrite(errors->text.data, 1, errors->text.len, stderr);
 }
 
-// -t, too, opens the directory where the configuration says that it must answer.
+// -t, too, looks at the store's address as its driver does, and asks the store where the configuration says that it must answer.
 static void check_directory(const struct config *config, struct config_errors *errors) {
   struct buf uri = {0};
   struct why why = {0};
   struct store *store = NULL;
-  if (!config->directory_check) return;
-  config_store_uri(config, &uri);
-  enum err e = store_open(uri.data, &store, &why);
-  if (e == ERR_OK) e = store_ping(store, &why);
-  if (store) store_close(store);
+  struct store_options options;
+  store_configured(config, 0, &uri, &options);
+  enum err e = store_open_with(&options, &store, &why);
+  if (e != ERR_OK) {
+    errors->count++;
+    fprintf(stderr, "%s\n", *why.text ? why.text : err_text(e));
+  } else if (config->directory_check && (e = store_ping(store, &why)) != ERR_OK) {
+    errors->count++;
+    fprintf(stderr, "directory.store: it does not answer, and directory.check asks for it: %s\n", *why.text ? why.text : err_text(e));
+  }
+  store_close(store);
   buf_free(&uri);
-  if (e == ERR_OK) return;
-  errors->count++;
-  fprintf(stderr, "directory.store: it does not answer, and directory.check asks for it: %s\n", *why.text ? why.text : err_text(e));
 }
 
 static int test_result(const struct config *config, unsigned errors) {

@@ -21,6 +21,9 @@ BUILD = pathlib.Path(os.environ.get("WAHOOK_BUILD", ROOT / "build"))
 APP_SECRET = "app-secret-123"
 VERIFY_TOKEN = "verify-me"
 ADMIN_TOKEN = "admin-token-for-tests"
+# A MongoDB that all businesses of all tests are in, but for those of tests that name a store; otherwise they are in SQLite.
+MONGODB_URI = os.environ.get("MONGODB_URI")
+VENV_PYTHON = pathlib.Path(os.environ.get("WAHOOK_TEST_VENV", ROOT / "build/test-venv")) / "bin/python"
 # Workers and dispatcher hold secrets and are not dumpable: the kernel shows their descriptors and environment to root only.
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may look into processes that hold secrets")
 # Sanitizers and valgrind slow everything down; deadlines in tests are for hangs only.
@@ -43,6 +46,15 @@ def wait_for(condition, seconds=15.0, what="condition"):
         if time.monotonic() > end:
             raise AssertionError(f"waited {seconds * PATIENCE:.0f} s for {what}")
         time.sleep(0.02)
+
+
+def database_of(directory):
+    return directory.name.replace("-", "_")
+
+
+def drop_database(name):
+    code = "import os, sys, pymongo; pymongo.MongoClient(os.environ['MONGODB_URI']).drop_database(sys.argv[1])"
+    subprocess.run([VENV_PYTHON, "-c", code, name], check=False, timeout=60)
 
 
 def sign(body, secret=APP_SECRET):
@@ -204,6 +216,8 @@ class Daemon(Process):
             "limits_webhook": "off", "limits_health": "off", "limits_metrics": "off", "limits_admin": "off",
             "graph_pair_rate": "off", "graph_rate": "off", "graph_reconcile": "2s",
         }
+        if MONGODB_URI:
+            settings.update(directory_store=MONGODB_URI, directory_database=database_of(directory))
         settings.update(options)
         variables = {"WAHOOK_" + k.upper(): v for k, v in settings.items() if v is not None}
         variables.update(env or {})
@@ -327,6 +341,8 @@ def directory():
     path = pathlib.Path(tempfile.mkdtemp(prefix="wahook-", dir="/tmp"))
     yield path
     shutil.rmtree(path, ignore_errors=True)
+    if MONGODB_URI and VENV_PYTHON.exists():
+        drop_database(database_of(path))
 
 
 @pytest.fixture

@@ -290,7 +290,7 @@ def test_a_spool_of_garbage_is_named_and_stops_no_intake(world):
 
 @pytest.mark.parametrize("trouble", ["a directory", "garbage"])
 def test_a_start_without_the_directorys_store(world, trouble):
-    first, box = world.start([business(1)])
+    first, box = world.start([business(1)], directory_store=None)
     first.wait_log("is ready:")  # all of it, not only what /ready asks for
     assert first.stop() == 0
     store, saved = first.state / "businesses.db", first.directory / "saved.db"
@@ -299,7 +299,7 @@ def test_a_start_without_the_directorys_store(world, trouble):
         store.write_bytes(b"no database" * 1000)
     else:
         store.mkdir()
-    daemon = world.daemon(graph_port=box.port, port=world.port, wait=False)
+    daemon = world.daemon(graph_port=box.port, port=world.port, wait=False, directory_store=None)
 
     def second_start():
         assert daemon.popen.poll() is None, daemon.log()[-5000:]

@@ -109,7 +109,7 @@ def test_a_directory_that_must_answer(world):
         assert refused.returncode == 69 and "directory.check" in refused.stderr, refused
     # A reload likewise; but what runs already, and a successor after a crash, go on with what there is.
     path = world.directory / "wahookd.conf"
-    d = whole(world, args=("-c", str(path)), config='[directory]\ncheck = "yes"\n')
+    d = whole(world, args=("-c", str(path)), config='[directory]\ncheck = "yes"\n', directory_store=None)
     path.write_text(f'[directory]\ncheck = "yes"\nstore = "{nowhere}"\n')
     done = command(d, "-c", str(path), "-s", "reload")
     assert done.returncode == 78 and "directory.check" in done.stderr, done

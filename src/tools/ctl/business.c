@@ -19,8 +19,9 @@ enum err store_for(const struct ctl *ctl, bool make_directory, struct store **ou
     why_set(why, "%s: %s", dir, strerror(errno));
     return ERR_IO;
   }
-  config_store_uri(ctl->config, &uri);
-  enum err e = store_open(uri.data, out, why);
+  struct store_options options;
+  store_configured(ctl->config, 0, &uri, &options);
+  enum err e = store_open_with(&options, out, why);
   buf_free(&uri);
   return e;
 }

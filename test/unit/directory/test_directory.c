@@ -38,12 +38,12 @@ static void open_with(struct directory_options o) {
   struct why why = {{0}};
   loop = loop_new(4);
   o.loop = loop;
-  if (!o.store_uri) o.store_uri = "ram:";
+  if (!o.store.uri) o.store.uri = "ram:";
   if (!o.cache_size) o.cache_size = 100;
   if (!o.cache_ttl_ms) o.cache_ttl_ms = 300000;
   if (!o.negative_ttl_ms) o.negative_ttl_ms = 60000;
   if (!o.stale_max_ms) o.stale_max_ms = 3600000;
-  if (!store) assert_int_equal(store_open(o.store_uri, &store, &why), ERR_OK);
+  if (!store) assert_int_equal(store_open(o.store.uri, &store, &why), ERR_OK);
   assert_int_equal(directory_open(&o, &dir, &why), ERR_OK);
   // The first look at the store's version is over: it clears what was cached before it.
   int64_t deadline = clock_mono_us() + 60000000;
@@ -166,7 +166,7 @@ static void stale_answers_while_it_is_refreshed(void **state) {
 static void the_default_business_needs_no_store(void **state) {
   (void)state;
   open_with((
-      struct directory_options){.store_uri = "sqlite:/nonexistent/folder/b.db", .default_phone_number_id = "555", .default_token = "EAAx"});
+      struct directory_options){.store.uri = "sqlite:/nonexistent/folder/b.db", .default_phone_number_id = "555", .default_token = "EAAx"});
   struct heard h = ask(DIRECTORY_PHONE, "555");
   assert_string_equal(h.id, "default");
   assert_string_equal(h.token, "EAAx");
@@ -185,7 +185,7 @@ static void an_outage(void **state) {
   struct shm shm;
   struct why why;
   assert_int_equal(shm_create(&shm, 2, 65536, &why), ERR_OK);
-  open_with((struct directory_options){.store_uri = uri, .shm = &shm, .slot = &shm.slots[0], .cache_ttl_ms = 1});
+  open_with((struct directory_options){.store.uri = uri, .shm = &shm, .slot = &shm.slots[0], .cache_ttl_ms = 1});
   assert_int_equal(ask(DIRECTORY_PHONE, "111").answer, DIRECTORY_LATER);
   struct directory_stats stats;
   directory_stats(dir, &stats);

@@ -66,7 +66,7 @@ static void open_directory(const char *options) {
   snprintf(uri, sizeof uri, "mongodb://127.0.0.1:%d/%s?directConnection=true%s", proxy_port, server.database, options);
   loop = loop_new(4);
   struct directory_options o = {
-      .loop = loop, .store_uri = uri, .cache_size = 1000, .cache_ttl_ms = 50, .negative_ttl_ms = 60000, .stale_max_ms = 86400000};
+      .loop = loop, .store.uri = uri, .cache_size = 1000, .cache_ttl_ms = 50, .negative_ttl_ms = 60000, .stale_max_ms = 86400000};
   assert_int_equal(directory_open(&o, &dir, &why), ERR_OK);
   turn(1500);
   assert_int_equal(ask("11"), DIRECTORY_FOUND);

@@ -22,7 +22,7 @@ static struct directory *open_one(unsigned slot, enum shm_role role) {
   struct directory *d = NULL;
   struct why why;
   atomic_store(&shm.slots[slot].role, role);
-  struct directory_options o = {.loop = loop, .shm = &shm, .slot = &shm.slots[slot], .store_uri = server.uri, .position_path = position};
+  struct directory_options o = {.loop = loop, .shm = &shm, .slot = &shm.slots[slot], .store.uri = server.uri, .position_path = position};
   o.store.database = server.database;
   o.cache_size = 100;
   o.cache_ttl_ms = o.negative_ttl_ms = o.stale_max_ms = 3600000;
