@@ -55,21 +55,35 @@ static struct span cut_word(struct span *rest) {
   return word;
 }
 
-// "1h30m", "90s", "16KiB", or a plain number in `plain` units. Spaces may stand between number and unit.
+// Cuts the digits behind a decimal point off *rest: thousandths, more precise than which nothing here is.
+static enum err cut_thousandths(struct span *rest, int64_t *out) {
+  *out = 0;
+  if (!span_starts(*rest, SPAN("."))) return ERR_OK;
+  *rest = span_from(*rest, 1);
+  size_t n = 0;
+  for (int64_t worth = 100; n < rest->len && rest->ptr[n] >= '0' && rest->ptr[n] <= '9'; n++, worth /= 10)
+    *out += (rest->ptr[n] - '0') * worth;
+  *rest = span_from(*rest, n);
+  return n ? ERR_OK : ERR_FORMAT;
+}
+
+// "1h30m", "90s", "1.5s", "16KiB", or a plain number in `plain` units. Spaces may stand between number and unit.
 static enum err parse_units(struct span text, const struct unit *units, size_t count, int64_t plain, bool several, int64_t *out) {
   struct span rest = span_trim(text);
   int64_t sum = 0;
   for (bool first = true; first || rest.len; first = false) {
-    int64_t number, part;
+    int64_t number, thousandths = 0, part;
     if (!first && !several) return ERR_FORMAT;
     enum err e = cut_number(&rest, &number);
+    if (!e && several) e = cut_thousandths(&rest, &thousandths);
     if (e) return e;
     rest = span_trim(rest);
     struct span word = cut_word(&rest);
     rest = span_trim(rest);
     const struct unit *unit = word.len ? find_unit(units, count, word) : NULL;
     if (word.len ? !unit : !first || rest.len) return ERR_FORMAT;
-    if (__builtin_mul_overflow(number, unit ? unit->factor : plain, &part)) return ERR_RANGE;
+    int64_t factor = unit ? unit->factor : plain;
+    if (__builtin_mul_overflow(number, factor, &part) || __builtin_add_overflow(part, thousandths * factor / 1000, &part)) return ERR_RANGE;
     if (__builtin_add_overflow(sum, part, &sum)) return ERR_RANGE;
   }
   *out = sum;

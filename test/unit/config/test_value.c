@@ -8,14 +8,14 @@ static void reads_durations(void **state) {
   static const struct {
     const char *text;
     int64_t ms;
-  } good[] = {{"300", 300000},   {"500ms", 500},     {"30s", 30000},    {"5m", 300000}, {"2h", 7200000},
-              {"7d", 604800000}, {"1h30m", 5400000}, {" 10 s ", 10000}, {"0", 0},       {"1W", 604800000}};
+  } good[] = {{"300", 300000},   {"500ms", 500}, {"30s", 30000},    {"5m", 300000}, {"2h", 7200000}, {"7d", 604800000}, {"1h30m", 5400000},
+              {" 10 s ", 10000}, {"0", 0},       {"1W", 604800000}, {"1.5s", 1500}, {"1.0", 1000},   {"0.0009", 0},     {"2.25m", 135000}};
   for (size_t i = 0; i < COUNT_OF(good); i++) {
     int64_t ms = -1;
     assert_int_equal(config_parse_duration(span_of(good[i].text), &ms), ERR_OK);
     assert_int_equal(ms, good[i].ms);
   }
-  static const char *const bad[] = {"", "s", "-1", "1.5s", "10 fortnights", "5m5", "5 5", "0x10", "1s,", "ten"};
+  static const char *const bad[] = {"", "s", "-1", ".5s", "1.s", "1.5.5s", "10 fortnights", "5m5", "5 5", "0x10", "1s,", "ten"};
   for (size_t i = 0; i < COUNT_OF(bad); i++) {
     int64_t ms = -1;
     assert_int_equal(config_parse_duration(span_of(bad[i]), &ms), ERR_FORMAT);
