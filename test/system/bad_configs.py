@@ -316,7 +316,7 @@ VALUES = {
         ("/admin/cache/clear", PAGE), ("/api/performance/metrics", PAGE), ("/dashboard", PAGE), ("/live", PAGE),
     ],
     "directory.store": [
-        ("sqlte:/x", 'unknown kind of store "sqlte" (write sqlite:PATH)'), ("/var/lib/x.db", "unknown kind of store"), ("sqlite:", "sqlite: needs a path (write"),
+        ("sqlte:/x", 'unknown kind of store "sqlte" (write sqlite:PATH or mongodb://HOST/DATABASE)'), ("/var/lib/x.db", "unknown kind of store"), ("sqlite:", "sqlite: needs a path (write"),
         ("redis://127.0.0.1", 'unknown kind of store "redis"'), ("sqlite:/" + "x" * 5000, "the path is longer than 4000 bytes"),
     ],
     "directory.default_phone_number_id": [("12 34", "is not a phone number id (write at most 32"), ("1" * 33, "is not a phone number id")],

@@ -15,7 +15,7 @@ def test_programs_are_not_linked_with_the_driver():
 
 @needs_root
 def test_no_process_of_a_daemon_with_sqlite_maps_it(world):
-    daemon, box = world.start(businesses=[business(1)])
+    daemon, box = world.start(businesses=[business(1)], directory_store=None)
     box.inbound(phone_number_id="10001", text="hello")
     box.wait_messages(1)
     pids = [daemon.pid, *offspring(daemon.pid)]

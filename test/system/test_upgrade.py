@@ -16,6 +16,7 @@ def own_program(world):
     """A daemon from a program file of its own, which a test may replace as a package would: by another file under its name."""
     path = world.directory / "wahookd"
     shutil.copy(BUILD / "wahookd", path)
+    (world.directory / "lib").symlink_to(BUILD / "lib")  # the modules belong beside it
     return path
 
 
