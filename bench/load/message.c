@@ -22,6 +22,7 @@
 struct template {
   char *bytes;
   size_t len, body, signature, users[2], id, text;
+  size_t phone; // 0: the id is the same in each message
 };
 
 struct messages {
@@ -53,6 +54,7 @@ static void fill_body(const struct messages *m, const struct template *t, uint64
   put_digits(t->bytes + t->text, NUMBER_WIDTH, number);
   for (size_t i = 0; i < COUNT_OF(t->users); i++)
     put_digits(t->bytes + t->users[i], USER_WIDTH, number % m->conversations);
+  if (t->phone) put_digits(t->bytes + t->phone, USER_WIDTH, number % m->conversations);
 }
 
 static void sign(const struct messages *m, const struct template *t, uint8_t digest[static 32]) {
@@ -75,13 +77,23 @@ static size_t add_place(struct buf *b, unsigned width) {
   return at;
 }
 
+// "1000#": the digits of the conversation stand where the # is.
+static void add_phone(struct buf *b, struct template *t, struct span phone) {
+  struct span before = {phone.ptr, 0};
+  const char *place = memchr(phone.ptr, '#', phone.len);
+  before.len = place ? (size_t)(place - phone.ptr) : phone.len;
+  buf_add_span(b, before);
+  if (!place) return;
+  t->phone = add_place(b, USER_WIDTH);
+  buf_add_span(b, span_from(phone, before.len + 1));
+}
+
 // As Meta writes it: what is not ASCII, and slashes, are escaped.
 static void add_message(struct buf *b, struct template *t, struct span phone, const char *run, int64_t now_s) {
-  buf_printf(b,
-             "{\"object\":\"whatsapp_business_account\",\"entry\":[{\"id\":\"102290129340398\",\"changes\":[{\"value\":{"
-             "\"messaging_product\":\"whatsapp\",\"metadata\":{\"display_phone_number\":\"15550783881\",\"phone_number_id\":\"%.*s\"},"
-             "\"contacts\":[{\"profile\":{\"name\":\"J\\u00fcrgen M\\u00fcller\"},\"wa_id\":\"" USER_PREFIX,
-             SPAN_FMT(phone));
+  buf_add_text(b, "{\"object\":\"whatsapp_business_account\",\"entry\":[{\"id\":\"102290129340398\",\"changes\":[{\"value\":{"
+                  "\"messaging_product\":\"whatsapp\",\"metadata\":{\"display_phone_number\":\"15550783881\",\"phone_number_id\":\"");
+  add_phone(b, t, phone);
+  buf_add_text(b, "\"},\"contacts\":[{\"profile\":{\"name\":\"J\\u00fcrgen M\\u00fcller\"},\"wa_id\":\"" USER_PREFIX);
   t->users[0] = add_place(b, USER_WIDTH);
   buf_add_text(b, "\"}],\"messages\":[{\"from\":\"" USER_PREFIX);
   t->users[1] = add_place(b, USER_WIDTH);
@@ -115,6 +127,7 @@ static void build(struct template *t, const struct load_options *o, const char *
     t->users[i] += t->body;
   t->id += t->body;
   t->text += t->body;
+  if (t->phone) t->phone += t->body;
   t->len = b.len;
   t->bytes = buf_steal(&b);
 }
@@ -142,8 +155,11 @@ static enum err build_constant(struct messages *m, const struct load_options *o,
 }
 
 static bool good_phone(struct span phone) {
+  const char *place = memchr(phone.ptr, '#', phone.len);
+  if (place && phone.len - 1 + USER_WIDTH > LOAD_PHONE_ID_MAX) return false;
   for (size_t i = 0; i < phone.len; i++) {
     char c = phone.ptr[i];
+    if (phone.ptr + i == place) continue;
     if (!(c >= '0' && c <= '9') && !(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') && c != '-' && c != '_') return false;
   }
   return phone.len > 0 && phone.len <= LOAD_PHONE_ID_MAX;

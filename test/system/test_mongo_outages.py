@@ -73,8 +73,7 @@ def test_an_outage(world, mongo_server, proxy, trouble):
         held = waiting(d, last_us)
         wait_for(lambda: waiting(d, last_us) == 0, 30, "what waited to be answered")
         resolved_s = time.monotonic() - back
-    nothing_lost(d, hot)
-    nothing_lost(d, cold)
+    nothing_lost(d, hot, cold)
     assert d.metric("wahookd_events_unknown_business_total") == 0  # not known yet is not unknown
     for load in (hot, cold):
         load.check_clean()

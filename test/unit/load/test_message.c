@@ -122,9 +122,21 @@ static void test_a_long_phone_number_id_makes_a_longer_body(void **state) {
   messages_free(m);
 }
 
+static void test_a_phone_number_id_for_each_conversation(void **state) {
+  (void)state;
+  struct messages *m = make("12#,34#5", 1000);
+  struct span request = messages_request(m, 1006, false);
+  check_signature(request, SECRET);
+  assert_true(span_eq(json_text(json_path(parse(request), "metadata.phone_number_id")), SPAN("1200000006")));
+  request = messages_request(m, 7, true);
+  check_signature(request, SECRET);
+  assert_true(span_eq(json_text(json_path(parse(request), "metadata.phone_number_id")), SPAN("34000000075")));
+  messages_free(m);
+}
+
 static void test_bad_phone_number_ids(void **state) {
   (void)state;
-  static const char *const bad[] = {"", ",", "1,", "1,,2", "1 2", "1\"2"};
+  static const char *const bad[] = {"", ",", "1,", "1,,2", "1 2", "1\"2", "1##"};
   for (size_t i = 0; i < COUNT_OF(bad); i++) {
     struct load_options o = {.path = "/", .app_secret = SECRET, .phones = (char *)(uintptr_t)bad[i], .conversations = 1};
     struct messages *m = NULL;
@@ -168,6 +180,7 @@ int main(void) {
       cmocka_unit_test(test_prepared_or_not_the_bytes_are_the_same),
       cmocka_unit_test(test_ids_differ_within_a_run_and_between_runs),
       cmocka_unit_test(test_a_long_phone_number_id_makes_a_longer_body),
+      cmocka_unit_test(test_a_phone_number_id_for_each_conversation),
       cmocka_unit_test(test_bad_phone_number_ids),
       cmocka_unit_test(test_a_get_has_no_body),
   };
