@@ -9,11 +9,13 @@
 #include "wahook/base.h"
 
 #define SHM_COUNTERS   256  // counters and gauges per process
-#define SHM_HISTOGRAMS 16   // histograms per process
+#define SHM_HISTOGRAMS 20   // histograms per process
 #define SHM_BUCKETS    256  // buckets per histogram
 #define SHM_RING       1024 // invalidations kept for processes that lag behind
 #define SHM_KEY_MAX    96   // bytes of an invalidation's key
 #define SHM_PANIC_MAX  200
+#define SHM_NOTES      16  // notes per process
+#define SHM_NOTE_MAX   256 // bytes of a note
 
 enum shm_role { SHM_ROLE_NONE, SHM_ROLE_MASTER, SHM_ROLE_WORKER, SHM_ROLE_DISPATCHER };
 enum shm_state { SHM_EMPTY, SHM_STARTING, SHM_READY, SHM_DRAINING, SHM_DEAD, SHM_BACKOFF };
@@ -39,6 +41,10 @@ struct shm_slot {
   char panic[SHM_PANIC_MAX];     // text of die()
   _Alignas(64) _Atomic uint64_t counters[SHM_COUNTERS];
   _Alignas(64) _Atomic uint64_t histograms[SHM_HISTOGRAMS][SHM_BUCKETS];
+  struct {
+    _Atomic uint64_t sequence; // odd while it is written, 0: none yet
+    _Atomic uint64_t words[SHM_NOTE_MAX / 8];
+  } notes[SHM_NOTES]; // see shm_note(); they live on like counters
 };
 
 // What one process tells all: read on every turn of a loop, so it is a few cache lines.
@@ -90,6 +96,10 @@ static inline void shm_gauge(struct shm_slot *slot, unsigned counter, uint64_t v
 }
 // The last thing the process was at; `stage` must be a string literal of at most 31 bytes.
 void shm_stage(struct shm_slot *slot, const char *stage, const char *request);
+// What a process tells that is no number, such as a sentence: written as a whole by that process only, read by any.
+void shm_note(struct shm_slot *slot, unsigned note, const void *data, size_t size);
+// False: none was written, or its writer died in the middle of it.
+bool shm_note_read(const struct shm_slot *slot, unsigned note, void *out, size_t size);
 // Routes die()'s text into the slot.
 void shm_catch_panic(struct shm_slot *slot);
 
