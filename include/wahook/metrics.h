@@ -34,8 +34,10 @@ static inline void metrics_set(struct shm_slot *slot, enum metric metric, uint64
   shm_gauge(slot, metric, value);
 }
 void metrics_observe(struct shm_slot *slot, enum histogram histogram, uint64_t us);
+// Many observations that were counted elsewhere: how many in each bucket, and the sum of their times.
+void metrics_observe_many(struct shm_slot *slot, enum histogram histogram, const uint64_t buckets[static SHM_BUCKETS], uint64_t sum_us);
 
-// Sum over all blocks (counters and gauges).
+// Sum over all blocks; gauges without those of the dead.
 uint64_t metrics_total(const struct shm *shm, enum metric metric);
 // Zeroes the gauges of a block that gets a new process.
 void metrics_reset_gauges(struct shm_slot *slot);
@@ -52,15 +54,15 @@ unsigned histogram_bucket(uint64_t us);
 uint64_t histogram_upper_us(unsigned bucket);
 struct histogram_summary {
   uint64_t count;
-  double mean_us, p50_us, p90_us, p99_us, max_us;
+  double mean_us, p50_us, p90_us, p95_us, p99_us, max_us;
 };
 void histogram_summarize(const struct shm *shm, enum histogram histogram, struct histogram_summary *out);
 
-// Prometheus text format 0.0.4: sums over all blocks, HELP and TYPE once each; loop lag, restarts and heartbeat age by process; histograms
-// with cumulative le buckets in seconds.
+// Prometheus text format 0.0.4: sums over all blocks, HELP and TYPE once each; loop lag, the store's round trip, restarts and heartbeat age
+// by process; histograms with cumulative le buckets in seconds.
 void metrics_render_prometheus(const struct shm *shm, struct buf *out);
-// Members of an open JSON object: a number, or an object by label value, per family; an object with count, mean and quantiles per
-// histogram.
+// Members of an open JSON object: a number, or an object by label value ("phone/timeout" where there are two), per family; likewise an
+// object with count, mean and quantiles per histogram.
 void metrics_render_json(const struct shm *shm, struct json_writer *w);
 
 #endif

@@ -33,6 +33,12 @@ void metrics_observe(struct shm_slot *slot, enum histogram histogram, uint64_t u
   cell_add(&slot->histograms[histogram][SUM_CELL], us);
 }
 
+void metrics_observe_many(struct shm_slot *slot, enum histogram histogram, const uint64_t buckets[static SHM_BUCKETS], uint64_t sum_us) {
+  for (unsigned b = 0; b <= LAST_BUCKET; b++)
+    if (buckets[b]) cell_add(&slot->histograms[histogram][b], buckets[b]);
+  cell_add(&slot->histograms[histogram][SUM_CELL], sum_us);
+}
+
 static uint64_t add_up(const struct shm *shm, enum histogram histogram, uint64_t cells[static SHM_BUCKETS]) {
   memset(cells, 0, SHM_BUCKETS * sizeof *cells);
   uint64_t count = 0;
@@ -64,22 +70,25 @@ void histogram_summarize(const struct shm *shm, enum histogram histogram, struct
   out->mean_us = (double)cells[SUM_CELL] / (double)count;
   out->p50_us = quantile(cells, count, 0.50);
   out->p90_us = quantile(cells, count, 0.90);
+  out->p95_us = quantile(cells, count, 0.95);
   out->p99_us = quantile(cells, count, 0.99);
   out->max_us = quantile(cells, count, 1.0);
 }
 
 // Bounds are powers of two, which are bucket edges: nothing is interpolated. 64 us .. 268 s, a factor of two apart.
-void metrics__histogram_prometheus(const struct shm *shm, enum histogram histogram, const char *name, struct buf *out) {
+void metrics__histogram_prometheus(const struct shm *shm, enum histogram histogram, const char *name, const char *labels, struct buf *out) {
   uint64_t cells[SHM_BUCKETS], cumulative = 0;
   uint64_t count = add_up(shm, histogram, cells);
   unsigned b = 0;
+  const char *comma = *labels ? "," : "", *open = *labels ? "{" : "", *close = *labels ? "}" : "";
   for (unsigned power = 6; power <= 28; power++) {
     uint64_t bound_us = 1ull << power;
     for (; b <= LAST_BUCKET && histogram_upper_us(b) < bound_us; b++)
       cumulative += cells[b];
-    buf_printf(out, "wahookd_%s_bucket{le=\"%.6f\"} %llu\n", name, (double)bound_us / 1e6, (unsigned long long)cumulative);
+    buf_printf(out, "wahookd_%s_bucket{%s%sle=\"%.6f\"} %llu\n", name, labels, comma, (double)bound_us / 1e6,
+               (unsigned long long)cumulative);
   }
-  buf_printf(out, "wahookd_%s_bucket{le=\"+Inf\"} %llu\n", name, (unsigned long long)count);
-  buf_printf(out, "wahookd_%s_sum %.6f\n", name, (double)cells[SUM_CELL] / 1e6);
-  buf_printf(out, "wahookd_%s_count %llu\n", name, (unsigned long long)count);
+  buf_printf(out, "wahookd_%s_bucket{%s%sle=\"+Inf\"} %llu\n", name, labels, comma, (unsigned long long)count);
+  buf_printf(out, "wahookd_%s_sum%s%s%s %.6f\n", name, open, labels, close, (double)cells[SUM_CELL] / 1e6);
+  buf_printf(out, "wahookd_%s_count%s%s%s %llu\n", name, open, labels, close, (unsigned long long)count);
 }

@@ -1,7 +1,10 @@
 // The list of metrics as a table, and its renderings for people's scripts (JSON) and for Prometheus. Runs in every process.
 #include "metrics/metrics.h"
 
+#include <stdio.h>
 #include <string.h>
+
+#define LABELS_MAX 64
 
 enum kind { KIND_COUNTER, KIND_GAUGE };
 
@@ -32,9 +35,14 @@ static const struct row histograms[HISTOGRAM_COUNT] = {
 
 uint64_t metrics_total(const struct shm *shm, enum metric metric) {
   uint64_t total = 0;
-  for (unsigned s = 0; s < shm->slot_count; s++) // blocks that nobody ever had are no memory yet, and stay none
-    if (atomic_load_explicit(&shm->slots[s].role, memory_order_relaxed) != SHM_ROLE_NONE)
-      total += atomic_load_explicit(&shm->slots[s].counters[metric], memory_order_relaxed);
+  for (unsigned s = 0; s < shm->slot_count; s++) {
+    const struct shm_slot *slot = &shm->slots[s];
+    uint32_t state = atomic_load_explicit(&slot->state, memory_order_relaxed);
+    // Blocks that nobody ever had are no memory yet, and stay none.
+    if (atomic_load_explicit(&slot->role, memory_order_relaxed) == SHM_ROLE_NONE) continue;
+    if (rows[metric].kind == KIND_GAUGE && (state == SHM_DEAD || state == SHM_BACKOFF)) continue;
+    total += atomic_load_explicit(&slot->counters[metric], memory_order_relaxed);
+  }
   return total;
 }
 
@@ -44,8 +52,13 @@ void metrics_reset_gauges(struct shm_slot *slot) {
 }
 
 // Rows of one family (same name, other labels) stand together in the list.
-static bool starts_family(unsigned m) {
-  return m == 0 || strcmp(rows[m].name, rows[m - 1].name) != 0;
+static bool starts_family(const struct row *table, unsigned row) {
+  return row == 0 || strcmp(table[row].name, table[row - 1].name) != 0;
+}
+
+// Times of a moment: a sum would say nothing. They are shown by process, in seconds; those of the dead not at all.
+static bool is_moment(unsigned m) {
+  return m == METRIC_LOOP_LAG_US || m == METRIC_STORE_HEARTBEAT_US;
 }
 
 static void help_and_type(struct buf *out, const char *name, const char *help, const char *type) {
@@ -63,13 +76,12 @@ static void slot_labels(const struct shm *shm, unsigned s, struct buf *out) {
              atomic_load(&slot->ordinal));
 }
 
-// A sum of latenesses would say nothing: this one is shown by process, in seconds.
-static void render_lag(const struct shm *shm, const struct row *row, struct buf *out) {
+static void render_moment(const struct shm *shm, unsigned m, struct buf *out) {
   for (unsigned s = 0; s < shm->slot_count; s++) {
     if (!is_live(&shm->slots[s])) continue;
-    buf_printf(out, "wahookd_%s", row->name);
+    buf_printf(out, "wahookd_%s", rows[m].name);
     slot_labels(shm, s, out);
-    buf_printf(out, " %.6f\n", (double)atomic_load(&shm->slots[s].counters[METRIC_LOOP_LAG_US]) / 1e6);
+    buf_printf(out, " %.6f\n", (double)atomic_load(&shm->slots[s].counters[m]) / 1e6);
   }
 }
 
@@ -95,9 +107,9 @@ static void render_processes(const struct shm *shm, struct buf *out) {
 void metrics_render_prometheus(const struct shm *shm, struct buf *out) {
   for (unsigned m = 0; m < METRIC_COUNT; m++) {
     const struct row *row = &rows[m];
-    if (starts_family(m)) help_and_type(out, row->name, row->help, row->kind == KIND_COUNTER ? "counter" : "gauge");
-    if (m == METRIC_LOOP_LAG_US) {
-      render_lag(shm, row, out);
+    if (starts_family(rows, m)) help_and_type(out, row->name, row->help, row->kind == KIND_COUNTER ? "counter" : "gauge");
+    if (is_moment(m)) {
+      render_moment(shm, m, out);
       continue;
     }
     const char *open = *row->labels ? "{" : "", *close = *row->labels ? "}" : "";
@@ -106,22 +118,27 @@ void metrics_render_prometheus(const struct shm *shm, struct buf *out) {
   }
   render_processes(shm, out);
   for (unsigned h = 0; h < HISTOGRAM_COUNT; h++) {
-    help_and_type(out, histograms[h].name, histograms[h].help, "histogram");
-    metrics__histogram_prometheus(shm, (enum histogram)h, histograms[h].name, out);
+    if (starts_family(histograms, h)) help_and_type(out, histograms[h].name, histograms[h].help, "histogram");
+    metrics__histogram_prometheus(shm, (enum histogram)h, histograms[h].name, histograms[h].labels, out);
   }
 }
 
-// result="accepted" -> accepted
-static void label_value(const char *labels, char *out, size_t out_size) {
+// result="accepted" -> accepted; query="phone",cause="timeout" -> phone/timeout
+static const char *label_values(const char *labels, char out[static LABELS_MAX]) {
   struct span rest = span_of(labels), head, value;
-  if (!span_split(&rest, '"', &head) || !span_split(&rest, '"', &value) || span_copy(value, out, out_size) != ERR_OK)
-    die("metrics.def: odd labels: %s", labels);
+  size_t len = 0;
+  while (span_split(&rest, '"', &head) && span_split(&rest, '"', &value)) {
+    int n = snprintf(out + len, LABELS_MAX - len, "%s%.*s", len ? "/" : "", SPAN_FMT(value));
+    if (n < 0 || (len += (size_t)n) >= LABELS_MAX) die("metrics.def: labels too long: %s", labels);
+  }
+  if (!len) die("metrics.def: odd labels: %s", labels);
+  return out;
 }
 
 static void json_row(const struct shm *shm, unsigned m, struct json_writer *w) {
   const struct row *row = &rows[m];
   uint64_t total = metrics_total(shm, (enum metric)m);
-  if (m == METRIC_LOOP_LAG_US) {
+  if (is_moment(m)) {
     uint64_t worst = 0;
     for (unsigned s = 0; s < shm->slot_count; s++) {
       uint64_t lag = atomic_load_explicit(&shm->slots[s].counters[m], memory_order_relaxed);
@@ -129,35 +146,42 @@ static void json_row(const struct shm *shm, unsigned m, struct json_writer *w) {
     }
     json_put_double(w, row->name, (double)worst / 1e6, 6);
   } else if (*row->labels) {
-    char key[32];
-    label_value(row->labels, key, sizeof key);
-    json_put_u64(w, key, total);
+    char key[LABELS_MAX];
+    json_put_u64(w, label_values(row->labels, key), total);
   } else {
     json_put_u64(w, row->name, total);
   }
 }
 
-void metrics_render_json(const struct shm *shm, struct json_writer *w) {
+static void json_histogram(const struct shm *shm, unsigned h, struct json_writer *w) {
+  struct histogram_summary sum;
+  char key[LABELS_MAX];
+  histogram_summarize(shm, (enum histogram)h, &sum);
+  json_open(w, *histograms[h].labels ? label_values(histograms[h].labels, key) : histograms[h].name, '{');
+  json_put_u64(w, "count", sum.count);
+  json_put_double(w, "mean_us", sum.mean_us, 1);
+  json_put_double(w, "p50_us", sum.p50_us, 0);
+  json_put_double(w, "p90_us", sum.p90_us, 0);
+  json_put_double(w, "p99_us", sum.p99_us, 0);
+  json_put_double(w, "max_us", sum.max_us, 0);
+  json_close(w, '}');
+}
+
+static void json_table(const struct shm *shm, const struct row *table, unsigned count,
+                       void (*put)(const struct shm *shm, unsigned row, struct json_writer *w), struct json_writer *w) {
   bool open = false;
-  for (unsigned m = 0; m < METRIC_COUNT; m++) {
-    if (starts_family(m)) {
+  for (unsigned i = 0; i < count; i++) {
+    if (starts_family(table, i)) {
       if (open) json_close(w, '}');
-      open = *rows[m].labels != 0;
-      if (open) json_open(w, rows[m].name, '{');
+      open = *table[i].labels != 0;
+      if (open) json_open(w, table[i].name, '{');
     }
-    json_row(shm, m, w);
+    put(shm, i, w);
   }
   if (open) json_close(w, '}');
-  for (unsigned h = 0; h < HISTOGRAM_COUNT; h++) {
-    struct histogram_summary sum;
-    histogram_summarize(shm, (enum histogram)h, &sum);
-    json_open(w, histograms[h].name, '{');
-    json_put_u64(w, "count", sum.count);
-    json_put_double(w, "mean_us", sum.mean_us, 1);
-    json_put_double(w, "p50_us", sum.p50_us, 0);
-    json_put_double(w, "p90_us", sum.p90_us, 0);
-    json_put_double(w, "p99_us", sum.p99_us, 0);
-    json_put_double(w, "max_us", sum.max_us, 0);
-    json_close(w, '}');
-  }
+}
+
+void metrics_render_json(const struct shm *shm, struct json_writer *w) {
+  json_table(shm, rows, METRIC_COUNT, json_row, w);
+  json_table(shm, histograms, HISTOGRAM_COUNT, json_histogram, w);
 }

@@ -4,6 +4,6 @@
 
 #include "wahook/metrics.h"
 
-void metrics__histogram_prometheus(const struct shm *shm, enum histogram histogram, const char *name, struct buf *out);
+void metrics__histogram_prometheus(const struct shm *shm, enum histogram histogram, const char *name, const char *labels, struct buf *out);
 
 #endif

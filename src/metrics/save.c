@@ -21,17 +21,17 @@ static const struct row counters[] = {
 #undef METRIC_HISTOGRAM
 };
 
-static const char *const histograms[] = {
+static const struct row histograms[] = {
 #define METRIC_COUNTER(id, name, labels, help)
 #define METRIC_GAUGE(id, name, labels, help)
-#define METRIC_HISTOGRAM(id, name, labels, help) [HISTOGRAM_##id] = name,
+#define METRIC_HISTOGRAM(id, name, labels, help) [HISTOGRAM_##id] = {name, labels},
 #include "wahook/metrics.def"
 #undef METRIC_COUNTER
 #undef METRIC_GAUGE
 #undef METRIC_HISTOGRAM
 };
 
-static void counter_name(const struct row *row, struct buf *out) {
+static void row_name(const struct row *row, struct buf *out) {
   buf_add_text(out, row->name);
   if (*row->labels) buf_printf(out, "{%s}", row->labels);
 }
@@ -41,11 +41,13 @@ uint64_t metrics_tag(void) {
   uint8_t hash[16];
   uint64_t tag;
   for (unsigned m = 0; m < COUNT_OF(counters); m++) {
-    if (counters[m].name) counter_name(&counters[m], &text);
+    if (counters[m].name) row_name(&counters[m], &text);
     buf_add_byte(&text, '\n');
   }
-  for (unsigned h = 0; h < COUNT_OF(histograms); h++)
-    buf_printf(&text, "%s\n", histograms[h]);
+  for (unsigned h = 0; h < COUNT_OF(histograms); h++) {
+    row_name(&histograms[h], &text);
+    buf_add_byte(&text, '\n');
+  }
   hash_stable128(text.data, text.len, hash);
   buf_free(&text);
   memcpy(&tag, hash, sizeof tag);
@@ -64,13 +66,15 @@ void metrics_save(const struct shm *shm, struct buf *out) {
   for (unsigned m = 0; m < COUNT_OF(counters); m++) {
     uint64_t total = counters[m].name ? metrics_total(shm, (enum metric)m) : 0;
     if (!total) continue;
-    counter_name(&counters[m], out);
+    row_name(&counters[m], out);
     buf_printf(out, " %llu\n", (unsigned long long)total);
   }
   for (unsigned h = 0; h < COUNT_OF(histograms); h++) {
     for (unsigned cell = 0; cell < SHM_BUCKETS; cell++) {
       uint64_t total = cell_total(shm, h, cell);
-      if (total) buf_printf(out, "%s/%u %llu\n", histograms[h], cell, (unsigned long long)total);
+      if (!total) continue;
+      row_name(&histograms[h], out);
+      buf_printf(out, "/%u %llu\n", cell, (unsigned long long)total);
     }
   }
 }
@@ -80,15 +84,20 @@ static void restore_counter(struct shm_slot *slot, struct span name, uint64_t va
   for (unsigned m = 0; m < COUNT_OF(counters); m++) {
     if (!counters[m].name) continue;
     buf_clear(&own);
-    counter_name(&counters[m], &own);
+    row_name(&counters[m], &own);
     if (span_eq(name, buf_span(&own))) shm_count(slot, m, value);
   }
   buf_free(&own);
 }
 
 static void restore_cell(struct shm_slot *slot, struct span name, uint64_t cell, uint64_t value) {
-  for (unsigned h = 0; h < COUNT_OF(histograms) && cell < SHM_BUCKETS; h++)
-    if (span_eq(name, span_of(histograms[h]))) atomic_fetch_add(&slot->histograms[h][cell], value);
+  struct buf own = {0};
+  for (unsigned h = 0; h < COUNT_OF(histograms) && cell < SHM_BUCKETS; h++) {
+    buf_clear(&own);
+    row_name(&histograms[h], &own);
+    if (span_eq(name, buf_span(&own))) atomic_fetch_add(&slot->histograms[h][cell], value);
+  }
+  buf_free(&own);
 }
 
 void metrics_restore(struct shm_slot *slot, struct span text) {
