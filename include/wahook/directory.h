@@ -161,9 +161,11 @@ struct store_query_stats {
   uint64_t retried;              // attempts that failed and may have been mended by another one
   uint64_t sum_us, max_us;       //
   uint64_t buckets[SHM_BUCKETS]; // durations, see histogram_bucket()
-  int64_t examined;              // documents that the plan of the last slow one examined; -1: not known
-  char plan[64];                 // "IXSCAN webhook_lookup_idx" of the last slow one; "" for none
-  char advice[128];              // what would make it faster; "" for nothing
+  // Of the last slow one that was looked into.
+  int64_t slow_at_us, slow_us; // when that was, and how long the query had taken; 0: none was
+  int64_t examined;            // documents that its plan examined; -1: not known
+  char plan[64];               // "IXSCAN webhook_lookup_idx"; "": not known
+  char advice[128];            // what would make it faster; "" for nothing
 };
 struct store_stats {
   struct store_query_stats queries[STORE_QUERY_COUNT_OF];
@@ -175,5 +177,26 @@ struct store_stats {
 // ERR_UNSUPPORTED from stores that are no servers. Takes no question to the store.
 enum err store_stats(struct store *store, struct store_stats *out) MUST_CHECK;
 enum err directory_store_stats(struct directory *directory, struct store_stats *out) MUST_CHECK;
+
+// ---- the same of the whole daemon: each process tells at most once a second, in its block of the shared memory. Stores that are no
+// servers keep no figures; their queries are counted here.
+struct store_query_metrics {
+  enum histogram durations; // of those that were answered
+  enum metric slow, retried, documents, errors[STORE_CAUSES];
+};
+extern const struct store_query_metrics store_query_metrics[STORE_QUERY_COUNT_OF];
+// What is no number, as a note of the block (shm_note): the last slow query that was looked into, under the number of its kind, and
+struct store_slow {
+  int64_t at_us, took_us, examined;
+  char plan[64], advice[128];
+};
+// how the store has answered this process.
+#define STORE_NOTE_STATE ((unsigned)STORE_QUERY_COUNT_OF)
+struct store_state {
+  int64_t ok_us, failed_us; // the last answer, the last failure (monotonic); 0: none
+  char failure[200];        // what that was
+};
+// The daemon's last slow one of this kind; false: none yet.
+bool store_slow_last(const struct shm *shm, enum store_query query, struct store_slow *out);
 
 #endif

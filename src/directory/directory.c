@@ -4,6 +4,7 @@
 //                                      ├── stale ─▶ answer, and one flight in the background
 //                                      └── absent ─▶ one flight ─▶ store (pool thread) ─▶ cache ─▶ all who wait
 //                                                    store down: LATER; after some failures nobody asks but a probe
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,6 +24,7 @@ static void count(struct directory *d, enum metric metric, uint64_t n) {
 static void recovered(struct directory *d, int64_t now_us) {
   if (d->complained) log_info("directory", "the store answers again");
   d->failing = d->complained = false;
+  d->published.state.ok_us = now_us;
   if (!d->shm) return;
   atomic_store(&d->shm->broadcast->directory_failed_us, 0);
   atomic_store(&d->shm->broadcast->directory_ok_us, now_us);
@@ -30,6 +32,8 @@ static void recovered(struct directory *d, int64_t now_us) {
 
 static void failed(struct directory *d, const char *why, int64_t now_us) {
   d->failing = true;
+  d->published.state.failed_us = now_us;
+  snprintf(d->published.state.failure, sizeof d->published.state.failure, "%s", why);
   if (d->shm) atomic_store(&d->shm->broadcast->directory_failed_us, now_us);
   if (now_us < d->complain_us) return;
   d->complained = true;
@@ -42,15 +46,16 @@ static void tell_breaker(struct directory *d, bool good, int64_t now_us) {
     log_warning("directory", "the store failed again and again: it is only probed until it answers");
 }
 
-void directory__asked(struct directory *d, enum err e, const char *why, int64_t took_us) {
+void directory__asked(struct directory *d, const struct asked *asked) {
   int64_t now_us = loop_now_us(d->loop);
-  bool good = e == ERR_OK || e == ERR_NOT_FOUND;
+  bool good = asked->err == ERR_OK || asked->err == ERR_NOT_FOUND;
   count(d, METRIC_STORE_QUERIES, 1);
-  if (d->slot) metrics_observe(d->slot, HISTOGRAM_LOOKUP, (uint64_t)took_us);
+  if (d->slot) metrics_observe(d->slot, HISTOGRAM_LOOKUP, (uint64_t)asked->took_us);
+  publish__asked(d, asked);
   if (good)
     recovered(d, now_us);
   else
-    failed(d, why, now_us);
+    failed(d, asked->why, now_us);
   if (!good) count(d, METRIC_STORE_ERRORS, 1);
   tell_breaker(d, good, now_us);
 }
@@ -62,10 +67,15 @@ void directory__overdue(struct directory *d, unsigned questions) {
     tell_breaker(d, false, now_us);
 }
 
+_Static_assert((int)STORE_QUERY_PHONE == (int)DIRECTORY_PHONE && (int)STORE_QUERY_SUBDOMAIN == (int)DIRECTORY_SUBDOMAIN &&
+                   (int)STORE_QUERY_WABA == (int)DIRECTORY_WABA,
+               "the first kinds of queries are those of keys");
+
 static const struct business *on_landed(void *ctx, const struct flight_landing *landing) {
   struct directory *d = ctx;
   ALWAYS(d->magic == DIRECTORY_MAGIC);
-  if (landing->asked) directory__asked(d, landing->err, landing->why, landing->took_us);
+  struct asked asked = {(enum store_query)landing->kind, landing->err, landing->why, landing->took_us, landing->business != NULL};
+  if (landing->asked) directory__asked(d, &asked);
   if (landing->err != ERR_OK && landing->err != ERR_NOT_FOUND) return NULL;
   if (landing->outdated) {
     if (landing->business) cache_retire(d->cache, landing->business);
@@ -254,6 +264,7 @@ enum err directory_open(const struct directory_options *o, struct directory **ou
   if (e) return e;
   struct directory *d = xcalloc(1, sizeof *d);
   *d = (struct directory){.magic = DIRECTORY_MAGIC, .loop = o->loop, .shm = o->shm, .slot = o->slot, .store = store};
+  d->slow_us = store__slow_us(o->store.slow_query_ms);
   d->ttl_ms = o->cache_ttl_ms;
   d->capacity = o->cache_size ? o->cache_size : 1;
   // A stale answer is never younger than a fresh one: stale_max counts from the loading too.
@@ -303,5 +314,6 @@ void directory_close(struct directory *d) {
   loop_hook_remove(d->loop, &d->hook);
   loop_timer_close(&d->timer, on_timer_closed);
   keep__close(d);
+  publish__tick(d, true);
   flights_close(d->flights);
 }

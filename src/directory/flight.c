@@ -111,7 +111,7 @@ static void land(struct flights *flights, struct question *q) {
   struct flight *f = q->flight;
   bool answered = q->err == ERR_OK || q->err == ERR_NOT_FOUND;
   bool outdated = f->outdated && answered;
-  struct flight_landing landing = {&f->text, q->err, q->business, q->why.text, q->took_us, q->asked, outdated};
+  struct flight_landing landing = {q->kind, &f->text, q->err, q->business, q->why.text, q->took_us, q->asked, outdated};
   const struct business *shown = flights->o.on_landed(flights->o.ctx, &landing);
   if (outdated && f->again < AGAIN_MAX && !flights->closed) {
     f->again++;

@@ -6,6 +6,7 @@
 
 // What a question came to. On the loop, before the waiters hear it.
 struct flight_landing {
+  enum directory_key kind;
   const struct cache_key *key;
   enum err err;              // ERR_OK, ERR_NOT_FOUND, else the store could not be asked
   struct business *business; // ERR_OK: the receiver's to keep

@@ -19,6 +19,15 @@ struct warm {
   struct warm *next;
 };
 
+// What other processes are told of this one's store (publish.c).
+struct published {
+  int64_t next_us;
+  struct store_stats own;   // of a store that keeps no figures
+  struct store_stats told;  // the figures that are in the block already
+  struct store_state state; // how the store answers
+  uint64_t opened_told;     // of the breaker
+};
+
 struct directory {
   uint32_t magic;
   struct loop *loop;
@@ -39,7 +48,8 @@ struct directory {
   bool failing;    // the last question failed
   bool complained; // and it was said
   struct breaker breaker;
-  int64_t complain_us;
+  int64_t complain_us, slow_us;
+  struct published published;
   // housekeeping (keep.c): one job at a time
   bool keeping, poll_due, version_known, warm_outdated;
   int64_t polled_us, kept_since_us, overdue_us; // the last poll, the job that is out, the last look for those that hang
@@ -50,7 +60,14 @@ struct directory {
 };
 
 // A question to the store ended: counts it, and tells the breaker.
-void directory__asked(struct directory *d, enum err e, const char *why, int64_t took_us);
+struct asked {
+  enum store_query query;
+  enum err err;
+  const char *why;
+  int64_t took_us;
+  uint64_t documents;
+};
+void directory__asked(struct directory *d, const struct asked *asked);
 // Questions hang: as bad as an error.
 void directory__overdue(struct directory *d, unsigned questions);
 void directory__free_if_idle(struct directory *d);
@@ -59,5 +76,10 @@ void directory__free_if_idle(struct directory *d);
 void keep__tick(struct directory *d);
 void keep__next(struct directory *d);
 void keep__close(struct directory *d);
+
+// Counts a question of a store that keeps no figures.
+void publish__asked(struct directory *d, const struct asked *asked);
+// At most once a second; `last` at once.
+void publish__tick(struct directory *d, bool last);
 
 #endif

@@ -96,8 +96,9 @@ static void done(struct loop_job *job, bool canceled) {
     k->err = ERR_CANCELED;
     breaker_probe_lost(&d->breaker, loop_now_us(d->loop));
   } else if (k->warm || k->err || d->failing) {
-    directory__asked(d, k->err, k->why.text, k->took_us);
+    directory__asked(d, &(struct asked){k->warm ? STORE_QUERY_WARM : STORE_QUERY_PROBE, k->err, k->why.text, k->took_us, k->count});
   } else { // a poll in good times is no query worth counting
+    d->published.state.ok_us = loop_now_us(d->loop);
     (void)breaker_tell(&d->breaker, true, loop_now_us(d->loop));
   }
   if (!d->closed) {
@@ -144,6 +145,7 @@ static void look_for_overdue(struct directory *d, int64_t now_us) {
 void keep__tick(struct directory *d) {
   int64_t now_us = loop_now_us(d->loop);
   look_for_overdue(d, now_us);
+  publish__tick(d, false);
   if (!d->keeping && (breaker_passes(&d->breaker) ? now_us - d->polled_us >= POLL_US : breaker_probe(&d->breaker, now_us))) {
     d->poll_due = true;
     d->polled_us = now_us;

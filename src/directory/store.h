@@ -43,6 +43,11 @@ struct store_kind {
   enum err (*indexes)(struct store *store, bool ensure, store_on_index *on_index, void *ctx, struct why *why);
   void (*stats)(struct store *store, struct store_stats *out);
 };
+// What `slow_query_ms` of the options means; -1: nothing is slow.
+static inline int64_t store__slow_us(int64_t slow_query_ms) {
+  return slow_query_ms < 0 ? -1 : (slow_query_ms ? slow_query_ms : 1000) * 1000;
+}
+
 // Embedded first in each back end's own struct.
 struct store {
   uint32_t magic;

@@ -7,9 +7,8 @@
 #include "store_mongo.h"
 #include "wahook/metrics.h"
 
-#define SLOW_MS_DEFAULT 1000
-#define SLOW_EVERY_US   60000000 // a line for each kind of query
-#define EXPLAIN_MS      2000
+#define SLOW_EVERY_US 60000000 // a line for each kind of query
+#define EXPLAIN_MS    2000
 
 // The question of this thread; a probe may hold two.
 static _Thread_local struct mongo_call *current;
@@ -179,6 +178,8 @@ static bool explain(struct mongo_call *call, const bson_t *command, const char *
 static void tell_slow(struct mongo_store *s, enum store_query query, int64_t took_us, bool known, const struct plan *plan) {
   lock(s);
   struct store_query_stats *q = &s->stats.queries[query];
+  q->slow_at_us = clock_mono_us();
+  q->slow_us = took_us;
   snprintf(q->plan, sizeof q->plan, "%s", !known ? "" : plan->scan ? "COLLSCAN" : plan->index[0] ? "IXSCAN " : "other");
   if (known && !plan->scan) strncat(q->plan, plan->index, sizeof q->plan - strlen(q->plan) - 1);
   q->examined = known ? plan->examined : -1;
@@ -222,7 +223,7 @@ void mongo__stats_init(struct mongo_store *s, int64_t slow_ms) {
   STORE_QUERIES(QUERY)
 #undef QUERY
   s->stats.heartbeat_us = -1;
-  s->slow_us = slow_ms < 0 ? -1 : (slow_ms ? slow_ms : SLOW_MS_DEFAULT) * 1000;
+  s->slow_us = store__slow_us(slow_ms);
 }
 
 void mongo__stats(struct store *store, struct store_stats *out) {
