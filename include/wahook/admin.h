@@ -20,7 +20,7 @@ struct admin_options {
 struct admin *admin_new(const struct admin_options *options);
 void admin_free(struct admin *admin);
 // Fills in the routes of this folder; returns how many (never more than ADMIN_ROUTES_MAX).
-#define ADMIN_ROUTES_MAX 16
+#define ADMIN_ROUTES_MAX 24
 unsigned admin_routes(struct admin *admin, struct http_route *out);
 
 #endif

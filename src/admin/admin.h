@@ -34,15 +34,34 @@ bool state__is_ready(const struct admin *admin, struct why *why);            // 
 bool state__is_degraded(const struct admin *admin, struct why *why);         // what is wrong although it may be ready
 void state__put_condition(const struct admin *admin, struct json_writer *w); // members of an open object
 void state__put_processes(const struct shm *shm, struct json_writer *w);
+// An object by process, those of `role` and above only: opens it, says who it is; `put` adds the rest.
+typedef void state_put_row(struct json_writer *w, const struct shm_slot *slot);
+void state__put_rows(const struct shm *shm, struct json_writer *w, enum shm_role from, state_put_row *put);
 double state__rate_of(uint64_t hits, uint64_t misses);
+uint64_t state__counter(const struct shm_slot *slot, enum metric metric);
+double state__wall_seconds(void);
+double state__uptime_seconds(const struct shm *shm);
 
-// views.c, actions.c: the pages
+// performance.c: what a histogram says, as members of an open object, in milliseconds
+void performance__put_spread(struct json_writer *w, const struct histogram_summary *sum);
+// A page: a JSON object with the time, and what `put` adds.
+void performance__respond(struct admin *admin, struct http_request *request, void (*put)(const struct admin *admin, struct json_writer *w));
+
+// views.c, performance.c, daemon.c, actions.c: the pages
+void view__respond(struct http_request *request, int status, struct buf *body); // JSON; frees the body
 void view__health(struct admin *admin, struct http_request *request);
 void view__ready(struct admin *admin, struct http_request *request);
 void view__metrics(struct admin *admin, struct http_request *request);
 void view__prometheus(struct admin *admin, struct http_request *request);
+void performance__queries(struct admin *admin, struct http_request *request);
+void performance__database(struct admin *admin, struct http_request *request);
+void performance__cache(struct admin *admin, struct http_request *request);
+void daemon__metrics(struct admin *admin, struct http_request *request);
+void daemon__application(struct admin *admin, struct http_request *request);
+void daemon__system(struct admin *admin, struct http_request *request);
 void action__cache_clear(struct admin *admin, struct http_request *request);
 void action__cache_warmup(struct admin *admin, struct http_request *request);
 void action__cache_invalidate(struct admin *admin, struct http_request *request);
+void action__cache_invalidate_pattern(struct admin *admin, struct http_request *request);
 
 #endif

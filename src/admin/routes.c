@@ -19,6 +19,14 @@ static const struct admin_page pages[] = {
     {"/admin/cache/clear", HTTP_ALLOW(HTTP_M_POST), false, ADMIN_LIMIT_ADMIN, action__cache_clear},
     {"/admin/cache/warmup", HTTP_ALLOW(HTTP_M_POST), false, ADMIN_LIMIT_ADMIN, action__cache_warmup},
     {"/admin/cache/invalidate", HTTP_ALLOW(HTTP_M_POST), false, ADMIN_LIMIT_ADMIN, action__cache_invalidate},
+    {"/api/performance/queries", HTTP_ALLOW(HTTP_M_GET), false, ADMIN_LIMIT_METRICS, performance__queries},
+    {"/api/performance/database", HTTP_ALLOW(HTTP_M_GET), false, ADMIN_LIMIT_METRICS, performance__database},
+    {"/api/performance/cache", HTTP_ALLOW(HTTP_M_GET), false, ADMIN_LIMIT_METRICS, performance__cache},
+    {"/api/performance/cache/invalidate", HTTP_ALLOW(HTTP_M_POST), false, ADMIN_LIMIT_ADMIN, action__cache_invalidate_pattern},
+    {"/api/performance/cache/warm", HTTP_ALLOW(HTTP_M_POST), false, ADMIN_LIMIT_ADMIN, action__cache_warmup},
+    {"/api/performance/metrics", HTTP_ALLOW(HTTP_M_GET), false, ADMIN_LIMIT_METRICS, daemon__metrics},
+    {"/api/performance/application", HTTP_ALLOW(HTTP_M_GET), false, ADMIN_LIMIT_METRICS, daemon__application},
+    {"/api/performance/system", HTTP_ALLOW(HTTP_M_GET), false, ADMIN_LIMIT_METRICS, daemon__system},
 };
 _Static_assert(COUNT_OF(pages) <= ADMIN_ROUTES_MAX, "ADMIN_ROUTES_MAX is too small");
 

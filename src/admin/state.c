@@ -67,8 +67,10 @@ bool state__is_ready(const struct admin *admin, struct why *why) {
 }
 
 bool state__is_degraded(const struct admin *admin, struct why *why) {
-  const struct shm_slot *loop = in_backoff(admin->options.shm, SHM_ROLE_WORKER);
-  uint32_t shedding = atomic_load(&admin->options.shm->broadcast->shedding);
+  const struct shm *shm = admin->options.shm;
+  const struct shm_slot *loop = in_backoff(shm, SHM_ROLE_WORKER);
+  uint32_t shedding = atomic_load(&shm->broadcast->shedding);
+  unsigned alone = (unsigned)(metrics_total(shm, METRIC_STORE_BREAKER_OPEN) + metrics_total(shm, METRIC_STORE_BREAKER_HALF_OPEN));
   if (loop)
     describe_loop(loop, clock_mono_us(), why);
   else if (shedding & INTAKE_SHED_JOBS)
@@ -77,7 +79,12 @@ bool state__is_degraded(const struct admin *admin, struct why *why) {
     why_set(why, "Deliveries are refused with 503: intake.max_backlog is reached, the dispatcher does not keep up");
   else if (shedding)
     why_set(why, "Deliveries are refused with 503: the journal's disk is slower than intake.max_wait");
-  return loop || shedding;
+  else if (alone)
+    why_set(
+        why,
+        "The store fails: its circuit breaker is open in %u of the processes (known businesses are answered from the cache, new ones wait)",
+        alone);
+  return loop || shedding || alone;
 }
 
 // ---------------------------------------------------------------- the last reload, the last upgrade
@@ -85,7 +92,7 @@ bool state__is_degraded(const struct admin *admin, struct why *why) {
 static void put_outcome(struct json_writer *w, const char *name, const struct json *entry, const char *refused) {
   if (json_i64(json_get(entry, "begun"), 0) == 0) return; // never
   struct span outcome = json_get_text(entry, "outcome");
-  double ago = (double)clock_wall_us() / 1e6 - json_double(json_get(entry, "at"), 0);
+  double ago = state__wall_seconds() - json_double(json_get(entry, "at"), 0);
   const struct json *reasons = json_get(entry, "reasons");
   json_open(w, name, '{');
   json_put_i64(w, "count", json_i64(json_get(entry, "begun"), 0));
@@ -126,50 +133,62 @@ void state__put_condition(const struct admin *admin, struct json_writer *w) {
 
 // ---------------------------------------------------------------- processes
 
-static uint64_t counter(const struct shm_slot *slot, enum metric metric) {
+uint64_t state__counter(const struct shm_slot *slot, enum metric metric) {
   return atomic_load_explicit(&slot->counters[metric], memory_order_relaxed);
+}
+
+double state__wall_seconds(void) {
+  return (double)clock_wall_us() / 1e6;
+}
+
+double state__uptime_seconds(const struct shm *shm) {
+  return (double)(clock_mono_us() - *shm->created_us) / 1e6;
 }
 
 double state__rate_of(uint64_t hits, uint64_t misses) {
   return hits + misses ? (double)hits / (double)(hits + misses) : 0;
 }
 
-static void put_process(struct json_writer *w, const struct shm_slot *slot, int64_t now_us) {
-  int64_t started = atomic_load(&slot->started_us), heartbeat = atomic_load(&slot->heartbeat_us);
+static void put_process(struct json_writer *w, const struct shm_slot *slot) {
+  int64_t now_us = clock_mono_us(), started = atomic_load(&slot->started_us), heartbeat = atomic_load(&slot->heartbeat_us);
   int32_t pid = atomic_load(&slot->pid);
-  uint64_t hits = counter(slot, METRIC_CACHE_HITS), misses = counter(slot, METRIC_CACHE_MISSES);
-  json_open(w, NULL, '{');
-  json_put_string(w, "role", shm_role_name(atomic_load(&slot->role)));
-  json_put_u64(w, "ordinal", atomic_load(&slot->ordinal));
-  json_put_u64(w, "generation", atomic_load(&slot->generation));
-  json_put_i64(w, "pid", pid);
-  json_put_string(w, "state", shm_state_name(atomic_load(&slot->state)));
+  uint64_t hits = state__counter(slot, METRIC_CACHE_HITS), misses = state__counter(slot, METRIC_CACHE_MISSES);
   json_put_double(w, "uptime_seconds", started ? (double)(now_us - started) / 1e6 : 0, 1);
   json_put_double(w, "heartbeat_age_seconds", heartbeat ? (double)(now_us - heartbeat) / 1e6 : 0, 3);
   json_put_u64(w, "restarts", atomic_load(&slot->restarts));
   json_put_u64(w, "deaths", atomic_load(&slot->deaths));
   if (atomic_load(&slot->state) == SHM_BACKOFF) json_put_double(w, "next_start_seconds", seconds_until(slot, now_us), 1);
   json_put_i64(w, "master_pid", atomic_load(&slot->master_pid));
-  json_put_u64(w, "connections", counter(slot, METRIC_HTTP_CONNECTIONS_OPEN));
-  json_put_u64(w, "requests", counter(slot, METRIC_HTTP_REQUESTS));
+  json_put_u64(w, "connections", state__counter(slot, METRIC_HTTP_CONNECTIONS_OPEN));
+  json_put_u64(w, "requests", state__counter(slot, METRIC_HTTP_REQUESTS));
   json_put_u64(w, "rss_bytes", pid > 0 ? proc_rss_bytes(pid) : 0);
-  json_put_u64(w, "loop_lag_us", counter(slot, METRIC_LOOP_LAG_US));
+  json_put_u64(w, "loop_lag_us", state__counter(slot, METRIC_LOOP_LAG_US));
   json_open(w, "cache", '{');
-  json_put_u64(w, "size", counter(slot, METRIC_CACHE_SIZE));
+  json_put_u64(w, "size", state__counter(slot, METRIC_CACHE_SIZE));
   json_put_u64(w, "hits", hits);
   json_put_u64(w, "misses", misses);
   json_put_double(w, "hit_rate", state__rate_of(hits, misses), 4);
   json_close(w, '}');
-  json_close(w, '}');
 }
 
-void state__put_processes(const struct shm *shm, struct json_writer *w) {
-  int64_t now_us = clock_mono_us();
+void state__put_rows(const struct shm *shm, struct json_writer *w, enum shm_role from, state_put_row *put) {
   json_open(w, "processes", '[');
   for (unsigned i = 0; i < shm->slot_count; i++) {
     const struct shm_slot *slot = &shm->slots[i];
-    if (atomic_load(&slot->role) == SHM_ROLE_NONE || atomic_load(&slot->state) == SHM_EMPTY) continue;
-    put_process(w, slot, now_us);
+    enum shm_role role = atomic_load(&slot->role);
+    if (role == SHM_ROLE_NONE || role < from || atomic_load(&slot->state) == SHM_EMPTY) continue;
+    json_open(w, NULL, '{');
+    json_put_string(w, "role", shm_role_name(role));
+    json_put_u64(w, "ordinal", atomic_load(&slot->ordinal));
+    json_put_u64(w, "generation", atomic_load(&slot->generation));
+    json_put_i64(w, "pid", atomic_load(&slot->pid));
+    json_put_string(w, "state", shm_state_name(atomic_load(&slot->state)));
+    put(w, slot);
+    json_close(w, '}');
   }
   json_close(w, ']');
+}
+
+void state__put_processes(const struct shm *shm, struct json_writer *w) {
+  state__put_rows(shm, w, SHM_ROLE_MASTER, put_process);
 }

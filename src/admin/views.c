@@ -1,15 +1,11 @@
 // What an operator reads: health, readiness, metrics as JSON and for Prometheus; all from shared memory. Runs in the workers.
 #include "admin.h"
 
-// As the replaced service reported them; a pool that a store really has is the store's matter.
+// As the replaced service reported them, where the store has no pool.
 #define POOL_MAX 100
 #define POOL_MIN 10
 
-static double wall_seconds(void) {
-  return (double)clock_wall_us() / 1e6;
-}
-
-static void respond_built(struct http_request *request, int status, struct buf *body) {
+void view__respond(struct http_request *request, int status, struct buf *body) {
   http_respond_json(request, status, buf_span(body));
   buf_free(body);
 }
@@ -23,15 +19,15 @@ void view__health(struct admin *admin, struct http_request *request) {
   if (error) {
     json_put_string(&w, "status", "unhealthy");
     json_put_string(&w, "error", error);
-    json_put_double(&w, "timestamp", wall_seconds(), 6);
+    json_put_double(&w, "timestamp", state__wall_seconds(), 6);
   } else {
     json_put_string(&w, "status", "healthy");
-    json_put_double(&w, "timestamp", wall_seconds(), 6);
+    json_put_double(&w, "timestamp", state__wall_seconds(), 6);
     json_put_string(&w, "database", "healthy");
     json_put_string(&w, "service", "whatsapp-webhook");
   }
   json_close(&w, '}');
-  respond_built(request, error ? 503 : 200, &body);
+  view__respond(request, error ? 503 : 200, &body);
 }
 
 void view__ready(struct admin *admin, struct http_request *request) {
@@ -43,10 +39,10 @@ void view__ready(struct admin *admin, struct http_request *request) {
   bool ready = state__is_ready(admin, &reason);
   json_put_bool(&w, "ready", ready);
   if (!ready) json_put_string(&w, "reason", reason.text);
-  if (ready) json_put_double(&w, "timestamp", wall_seconds(), 6);
+  if (ready) json_put_double(&w, "timestamp", state__wall_seconds(), 6);
   if (state__is_degraded(admin, &degraded)) json_put_string(&w, "degraded", degraded.text);
   json_close(&w, '}');
-  respond_built(request, ready ? 200 : 503, &body);
+  view__respond(request, ready ? 200 : 503, &body);
 }
 
 void view__metrics(struct admin *admin, struct http_request *request) {
@@ -66,20 +62,21 @@ void view__metrics(struct admin *admin, struct http_request *request) {
   json_put_u64(&w, "misses", misses);
   json_put_double(&w, "hit_rate", state__rate_of(hits, misses), 4);
   json_close(&w, '}');
+  uint64_t pool_max = metrics_total(shm, METRIC_STORE_POOL_MAX);
   json_open(&w, "connection_pool", '{');
-  json_put_u64(&w, "max_pool_size", POOL_MAX);
-  json_put_u64(&w, "min_pool_size", POOL_MIN);
+  json_put_u64(&w, "max_pool_size", pool_max ? pool_max : POOL_MAX);
+  json_put_u64(&w, "min_pool_size", pool_max ? metrics_total(shm, METRIC_STORE_POOL_MIN) : POOL_MIN);
   json_close(&w, '}');
-  json_put_double(&w, "timestamp", wall_seconds(), 6);
+  json_put_double(&w, "timestamp", state__wall_seconds(), 6);
   json_put_string(&w, "version", WAHOOK_VERSION);
   state__put_condition(admin, &w);
-  json_put_double(&w, "uptime_seconds", (double)(clock_mono_us() - *shm->created_us) / 1e6, 1);
+  json_put_double(&w, "uptime_seconds", state__uptime_seconds(shm), 1);
   state__put_processes(shm, &w);
   json_open(&w, "metrics", '{');
   metrics_render_json(shm, &w);
   json_close(&w, '}');
   json_close(&w, '}');
-  respond_built(request, 200, &body);
+  view__respond(request, 200, &body);
 }
 
 void view__prometheus(struct admin *admin, struct http_request *request) {
