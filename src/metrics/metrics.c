@@ -79,6 +79,7 @@ static void slot_labels(const struct shm *shm, unsigned s, struct buf *out) {
 static void render_moment(const struct shm *shm, unsigned m, struct buf *out) {
   for (unsigned s = 0; s < shm->slot_count; s++) {
     if (!is_live(&shm->slots[s])) continue;
+    if (m == METRIC_STORE_HEARTBEAT_US && atomic_load(&shm->slots[s].counters[m]) == 0) continue; // no server was greeted
     buf_printf(out, "wahookd_%s", rows[m].name);
     slot_labels(shm, s, out);
     buf_printf(out, " %.6f\n", (double)atomic_load(&shm->slots[s].counters[m]) / 1e6);
