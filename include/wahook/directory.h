@@ -196,6 +196,9 @@ struct store_state {
   int64_t ok_us, failed_us; // the last answer, the last failure (monotonic); 0: none
   char failure[200];        // what that was
 };
+// From which time on a query is slow may be changed while the daemon runs: this threshold of the shared memory (shm_threshold), in
+// microseconds, 0: none is slow.
+#define STORE_THRESHOLD_SLOW 0u
 // The daemon's last slow one of this kind; false: none yet.
 bool store_slow_last(const struct shm *shm, enum store_query query, struct store_slow *out);
 

@@ -14,6 +14,7 @@
 #define SHM_RING       1024 // invalidations kept for processes that lag behind
 #define SHM_KEY_MAX    96   // bytes of an invalidation's key
 #define SHM_PANIC_MAX  200
+#define SHM_THRESHOLDS 8   // that an operator may change while the daemon runs
 #define SHM_NOTES      16  // notes per process
 #define SHM_NOTE_MAX   256 // bytes of a note
 
@@ -66,6 +67,7 @@ struct shm_broadcast {
   // too much journal waits for the dispatcher (the workers), bit 8 + ordinal % 24 the disk is too slow for that worker. INTAKE_SHED_* are
   // the names.
   _Alignas(64) _Atomic uint32_t shedding;
+  _Atomic uint64_t thresholds[SHM_THRESHOLDS]; // see shm_threshold()
 };
 
 struct shm {
@@ -108,6 +110,15 @@ void shm_clear_caches(struct shm *shm);
 void shm_warm_caches(struct shm *shm);
 // Publishes one key ("phone:123" or a glob "phone:12*"); ERR_TOO_LARGE beyond SHM_KEY_MAX-1 bytes, ERR_FORMAT with a NUL.
 enum err shm_invalidate(struct shm *shm, struct span key) MUST_CHECK;
+
+// A threshold that an operator has set, for all processes until the next start; whose number means what is the setters' matter. Negative:
+// none is set, what is configured counts.
+static inline int64_t shm_threshold(const struct shm *shm, unsigned threshold) {
+  return (int64_t)atomic_load_explicit(&shm->broadcast->thresholds[threshold], memory_order_relaxed) - 1;
+}
+static inline void shm_set_threshold(struct shm *shm, unsigned threshold, int64_t value) {
+  atomic_store_explicit(&shm->broadcast->thresholds[threshold], (uint64_t)(value < 0 ? -1 : value) + 1, memory_order_relaxed);
+}
 
 // Reader's side: a position per process. Calls on_key for each new invalidation, on_clear when the epoch grew or the ring was lapped,
 // on_warm when a warm-up was asked for. Costs three loads when nothing is new.

@@ -264,7 +264,7 @@ enum err directory_open(const struct directory_options *o, struct directory **ou
   if (e) return e;
   struct directory *d = xcalloc(1, sizeof *d);
   *d = (struct directory){.magic = DIRECTORY_MAGIC, .loop = o->loop, .shm = o->shm, .slot = o->slot, .store = store};
-  d->slow_us = store__slow_us(o->store.slow_query_ms);
+  d->slow_us = d->configured_slow_us = store__slow_us(o->store.slow_query_ms);
   d->ttl_ms = o->cache_ttl_ms;
   d->capacity = o->cache_size ? o->cache_size : 1;
   // A stale answer is never younger than a fresh one: stale_max counts from the loading too.

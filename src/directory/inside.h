@@ -48,7 +48,8 @@ struct directory {
   bool failing;    // the last question failed
   bool complained; // and it was said
   struct breaker breaker;
-  int64_t complain_us, slow_us;
+  int64_t complain_us;
+  int64_t slow_us, configured_slow_us; // -1: nothing is slow
   struct published published;
   // housekeeping (keep.c): one job at a time
   bool keeping, poll_due, version_known, warm_outdated;

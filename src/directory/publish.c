@@ -91,6 +91,15 @@ static void tell_state(struct directory *d) {
   shm_note(d->slot, STORE_NOTE_STATE, &p->state, sizeof p->state);
 }
 
+// What an operator has set goes before what is configured.
+static void hear_threshold(struct directory *d) {
+  int64_t set_us = d->shm ? shm_threshold(d->shm, STORE_THRESHOLD_SLOW) : -1;
+  int64_t slow_us = set_us < 0 ? d->configured_slow_us : set_us ? set_us : -1;
+  if (slow_us == d->slow_us) return;
+  d->slow_us = slow_us;
+  if (d->store->kind->set_slow) d->store->kind->set_slow(d->store, slow_us);
+}
+
 void publish__tick(struct directory *d, bool last) {
   struct published *p = &d->published;
   int64_t now_us = loop_now_us(d->loop);
@@ -103,6 +112,7 @@ void publish__tick(struct directory *d, bool last) {
   tell_connections(d, &now);
   p->told = now;
   tell_state(d);
+  hear_threshold(d);
 }
 
 // ---------------------------------------------------------------- reading, in any process

@@ -42,6 +42,7 @@ struct store_kind {
   // NULL where there is nothing to tell.
   enum err (*indexes)(struct store *store, bool ensure, store_on_index *on_index, void *ctx, struct why *why);
   void (*stats)(struct store *store, struct store_stats *out);
+  void (*set_slow)(struct store *store, int64_t slow_us); // from now on; -1: nothing is slow
 };
 // What `slow_query_ms` of the options means; -1: nothing is slow.
 static inline int64_t store__slow_us(int64_t slow_query_ms) {

@@ -312,6 +312,7 @@ static const struct store_kind kind = {
     .watch = mongo__watch,
     .indexes = mongo__indexes,
     .stats = mongo__stats,
+    .set_slow = mongo__set_slow,
 };
 
 static enum err mongo_open(const struct store_options *options, const char *rest, struct store **out, struct why *why) {

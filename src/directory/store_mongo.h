@@ -81,6 +81,7 @@ bool mongo__transient(const bson_error_t *error);
 void mongo__stats_init(struct mongo_store *s, int64_t slow_ms);
 void mongo__stats_free(struct mongo_store *s);
 void mongo__stats(struct store *store, struct store_stats *out);
+void mongo__set_slow(struct store *store, int64_t slow_us);
 void mongo__listen(struct mongo_store *s, mongoc_client_t *client);
 void mongo__enter(struct mongo_call *call);
 void mongo__leave(struct mongo_call *call);

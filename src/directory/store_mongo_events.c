@@ -241,6 +241,13 @@ void mongo__stats(struct store *store, struct store_stats *out) {
   unlock(s);
 }
 
+void mongo__set_slow(struct store *store, int64_t slow_us) {
+  struct mongo_store *s = (struct mongo_store *)(void *)store;
+  lock(s);
+  s->slow_us = slow_us;
+  unlock(s);
+}
+
 void mongo__stats_free(struct mongo_store *s) {
   for (enum store_query query = 0; query < STORE_QUERY_COUNT_OF; query++)
     if (s->slow[query].explain) bson_destroy(s->slow[query].explain);
