@@ -47,6 +47,20 @@ void performance__put_spread(struct json_writer *w, const struct histogram_summa
 // A page: a JSON object with the time, and what `put` adds.
 void performance__respond(struct admin *admin, struct http_request *request, void (*put)(const struct admin *admin, struct json_writer *w));
 
+// thresholds.c: what an operator wants to be warned of. Name, what one is in shared memory, where it is without being set, the most.
+#define THRESHOLDS(X)                                                                                                                      \
+  X(SLOW_QUERY, "slow_query_ms", 1000, 0 /* directory.slow_query */, 3600000)                                                              \
+  X(QUERY_P99, "query_p99_ms", 1000, 250, 3600000)                                                                                         \
+  X(REQUEST_P99, "request_p99_ms", 1000, 1000, 3600000)                                                                                    \
+  X(ERROR_RATE, "error_rate", 1000000, 0.05, 1)                                                                                            \
+  X(QUEUE_LENGTH, "queue_length", 1, 1000, 1e12)
+#define THRESHOLD_ENUM(id, key, unit, standard, max) THRESHOLD_##id,
+enum threshold { THRESHOLDS(THRESHOLD_ENUM) THRESHOLD_COUNT };
+#undef THRESHOLD_ENUM
+double threshold__of(const struct admin *admin, enum threshold threshold);  // in force; 0: none
+void threshold__put_over(const struct admin *admin, struct json_writer *w); // those that the daemon as a whole is over
+double threshold__error_rate(const struct shm *shm);                        // answers of class 5xx of all
+
 // views.c, performance.c, daemon.c, actions.c: the pages
 void view__respond(struct http_request *request, int status, struct buf *body); // JSON; frees the body
 void view__health(struct admin *admin, struct http_request *request);
@@ -59,6 +73,7 @@ void performance__cache(struct admin *admin, struct http_request *request);
 void daemon__metrics(struct admin *admin, struct http_request *request);
 void daemon__application(struct admin *admin, struct http_request *request);
 void daemon__system(struct admin *admin, struct http_request *request);
+void threshold__page(struct admin *admin, struct http_request *request);
 void action__cache_clear(struct admin *admin, struct http_request *request);
 void action__cache_warmup(struct admin *admin, struct http_request *request);
 void action__cache_invalidate(struct admin *admin, struct http_request *request);

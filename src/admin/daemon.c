@@ -19,17 +19,16 @@ static void put_duration(const struct shm *shm, enum histogram histogram, const 
 
 static void put_metrics(const struct admin *admin, struct json_writer *w) {
   const struct shm *shm = admin->options.shm;
-  uint64_t answered = metrics_total(shm, METRIC_HTTP_REQUESTS), failed = metrics_total(shm, METRIC_HTTP_STATUS_5XX);
   json_open(w, "requests", '{');
-  json_put_u64(w, "total", answered);
-  json_put_double(w, "error_rate", state__rate_of(failed, answered > failed ? answered - failed : 0), 6);
+  json_put_u64(w, "total", metrics_total(shm, METRIC_HTTP_REQUESTS));
+  json_put_double(w, "error_rate", threshold__error_rate(shm), 6);
   json_put_u64(w, "connections", metrics_total(shm, METRIC_HTTP_CONNECTIONS_OPEN));
   json_close(w, '}');
   json_open(w, "statuses", '{');
   json_put_u64(w, "2xx", metrics_total(shm, METRIC_HTTP_STATUS_2XX));
   json_put_u64(w, "3xx", metrics_total(shm, METRIC_HTTP_STATUS_3XX));
   json_put_u64(w, "4xx", metrics_total(shm, METRIC_HTTP_STATUS_4XX));
-  json_put_u64(w, "5xx", failed);
+  json_put_u64(w, "5xx", metrics_total(shm, METRIC_HTTP_STATUS_5XX));
   json_close(w, '}');
   json_open(w, "durations", '{');
   put_duration(shm, HISTOGRAM_REQUEST, "request", w);
@@ -45,6 +44,7 @@ static void put_metrics(const struct admin *admin, struct json_writer *w) {
   json_put_u64(w, "dead", metrics_total(shm, METRIC_JOBS_DEAD));
   json_put_u64(w, "journal_bytes", metrics_total(shm, METRIC_INTAKE_BACKLOG_BYTES));
   json_close(w, '}');
+  threshold__put_over(admin, w);
 }
 
 void daemon__metrics(struct admin *admin, struct http_request *request) {

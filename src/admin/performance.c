@@ -79,8 +79,10 @@ static void put_slow(const struct shm *shm, enum store_query query, struct json_
   json_close(w, '}');
 }
 
-static void put_query(const struct shm *shm, enum store_query query, const char *name, const char *shape, struct json_writer *w) {
+static void put_query(const struct admin *admin, enum store_query query, const char *name, const char *shape, struct json_writer *w) {
+  const struct shm *shm = admin->options.shm;
   const struct store_query_metrics *metrics = &store_query_metrics[query];
+  double limit_ms = threshold__of(admin, THRESHOLD_QUERY_P99);
   struct histogram_summary sum;
   histogram_summarize(shm, metrics->durations, &sum);
   json_open(w, NULL, '{');
@@ -92,15 +94,16 @@ static void put_query(const struct shm *shm, enum store_query query, const char 
   json_put_u64(w, "failed_attempts", metrics_total(shm, metrics->retried));
   put_errors(shm, NULL, query, w);
   performance__put_spread(w, &sum);
+  json_put_bool(w, "over_threshold", limit_ms > 0 && sum.p99_us / 1e3 > limit_ms);
   put_slow(shm, query, w);
   json_close(w, '}');
 }
 
 static void put_queries(const struct admin *admin, struct json_writer *w) {
-  const struct shm *shm = admin->options.shm;
   put_store(admin, w);
+  json_put_double(w, "slow_query_ms", threshold__of(admin, THRESHOLD_SLOW_QUERY), 3);
   json_open(w, "queries", '[');
-#define QUERY(id, name, shape) put_query(shm, STORE_QUERY_##id, name, shape, w);
+#define QUERY(id, name, shape) put_query(admin, STORE_QUERY_##id, name, shape, w);
   STORE_QUERIES(QUERY)
 #undef QUERY
   json_close(w, ']');

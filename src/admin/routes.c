@@ -22,6 +22,7 @@ static const struct admin_page pages[] = {
     {"/api/performance/queries", HTTP_ALLOW(HTTP_M_GET), false, ADMIN_LIMIT_METRICS, performance__queries},
     {"/api/performance/database", HTTP_ALLOW(HTTP_M_GET), false, ADMIN_LIMIT_METRICS, performance__database},
     {"/api/performance/cache", HTTP_ALLOW(HTTP_M_GET), false, ADMIN_LIMIT_METRICS, performance__cache},
+    {"/api/performance/thresholds", HTTP_ALLOW(HTTP_M_GET) | HTTP_ALLOW(HTTP_M_PUT), false, ADMIN_LIMIT_METRICS, threshold__page},
     {"/api/performance/cache/invalidate", HTTP_ALLOW(HTTP_M_POST), false, ADMIN_LIMIT_ADMIN, action__cache_invalidate_pattern},
     {"/api/performance/cache/warm", HTTP_ALLOW(HTTP_M_POST), false, ADMIN_LIMIT_ADMIN, action__cache_warmup},
     {"/api/performance/metrics", HTTP_ALLOW(HTTP_M_GET), false, ADMIN_LIMIT_METRICS, daemon__metrics},
