@@ -48,11 +48,33 @@ static void test_summary(void **state) {
   shm_detach(&shm);
 }
 
+static void test_many_at_once(void **state) {
+  (void)state;
+  struct shm shm;
+  struct why why = {0};
+  uint64_t buckets[SHM_BUCKETS] = {0};
+  struct histogram_summary sum;
+  assert_int_equal(shm_create(&shm, 1, 4096, &why), ERR_OK);
+  atomic_store(&shm.slots[0].role, SHM_ROLE_WORKER);
+  metrics_observe(&shm.slots[0], HISTOGRAM_REQUEST, 100);
+  buckets[histogram_bucket(100)] = 97;
+  buckets[histogram_bucket(9000)] = 2;
+  buckets[SHM_BUCKETS - 1] = 12345; // no bucket: the sum comes apart
+  metrics_observe_many(&shm.slots[0], HISTOGRAM_REQUEST, buckets, 97 * 100 + 2 * 9000);
+  histogram_summarize(&shm, HISTOGRAM_REQUEST, &sum);
+  assert_true(sum.count == 100);
+  assert_true(sum.mean_us > 277.9 && sum.mean_us < 278.1);
+  assert_true(sum.p95_us >= 100 && sum.p95_us <= 100 * 1.125);
+  assert_true(sum.p99_us >= 9000 && sum.p99_us <= 9000 * 1.125);
+  shm_detach(&shm);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_buckets_partition_the_range),
       cmocka_unit_test(test_extremes),
       cmocka_unit_test(test_summary),
+      cmocka_unit_test(test_many_at_once),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

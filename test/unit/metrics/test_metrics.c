@@ -45,6 +45,18 @@ static void test_totals_are_sums_and_gauges_can_be_reset(void **state) {
   assert_int_equal(metrics_total(&shm, METRIC_HTTP_REQUESTS), 7); // counters outlive their process
 }
 
+static void test_gauges_of_the_dead_do_not_count(void **state) {
+  (void)state;
+  metrics_set(&shm.slots[0], METRIC_STORE_POOL_OPEN, 3);
+  metrics_set(&shm.slots[1], METRIC_STORE_POOL_OPEN, 4);
+  atomic_store(&shm.slots[1].state, SHM_BACKOFF);
+  assert_int_equal(metrics_total(&shm, METRIC_STORE_POOL_OPEN), 3);
+  metrics_add(&shm.slots[1], METRIC_STORE_POOL_LENT, 2);
+  assert_int_equal(metrics_total(&shm, METRIC_STORE_POOL_LENT), 2);
+  atomic_store(&shm.slots[1].state, SHM_READY);
+  assert_int_equal(metrics_total(&shm, METRIC_STORE_POOL_OPEN), 7);
+}
+
 static unsigned count(const char *text, const char *what) {
   unsigned n = 0;
   for (const char *p = text; (p = strstr(p, what)); p++)
@@ -58,8 +70,19 @@ static void test_prometheus(void **state) {
   metrics_set(&shm.slots[1], METRIC_LOOP_LAG_US, 1500);
   metrics_observe(&shm.slots[0], HISTOGRAM_REQUEST, 100);
   metrics_observe(&shm.slots[1], HISTOGRAM_REQUEST, 2000);
+  metrics_observe(&shm.slots[0], HISTOGRAM_STORE_WABA, 100);
+  metrics_observe(&shm.slots[1], HISTOGRAM_STORE_WABA, 2000);
+  metrics_add(&shm.slots[1], METRIC_STORE_WABA_TIMEOUT, 3);
+  metrics_set(&shm.slots[1], METRIC_STORE_HEARTBEAT_US, 2500);
   struct buf out = {0};
   metrics_render_prometheus(&shm, &out);
+  assert_int_equal(count(out.data, "# TYPE wahookd_store_answer_duration_seconds histogram\n"), 1);
+  assert_non_null(strstr(out.data, "wahookd_store_answer_duration_seconds_bucket{query=\"waba\",le=\"0.000128\"} 1\n"));
+  assert_non_null(strstr(out.data, "wahookd_store_answer_duration_seconds_bucket{query=\"waba\",le=\"+Inf\"} 2\n"));
+  assert_non_null(strstr(out.data, "wahookd_store_answer_duration_seconds_sum{query=\"waba\"} 0.002100\n"));
+  assert_non_null(strstr(out.data, "wahookd_store_answer_duration_seconds_count{query=\"phone\"} 0\n"));
+  assert_non_null(strstr(out.data, "wahookd_store_query_errors_total{query=\"waba\",cause=\"timeout\"} 3\n"));
+  assert_int_equal(count(out.data, "\nwahookd_store_heartbeat_seconds"), 1); // of the one that has greeted a server
   assert_non_null(strstr(out.data, "wahookd_http_requests_total 7\n"));
   assert_non_null(strstr(out.data, "wahookd_http_responses_total{class=\"2xx\"} 5\n"));
   assert_int_equal(count(out.data, "# TYPE wahookd_http_responses_total "), 1);
@@ -100,6 +123,9 @@ static void test_json(void **state) {
   assert_int_equal(json_i64(json_path(doc, "http_responses_total.2xx"), -1), 5);
   assert_int_equal(json_i64(json_path(doc, "graph_sends_total.tenant_broken"), -1), 0);
   assert_int_equal(json_i64(json_path(doc, "request_duration_seconds.count"), -1), 2);
+  assert_int_equal(json_i64(json_path(doc, "store_query_errors_total.waba/timeout"), -1), 3);
+  assert_int_equal(json_i64(json_path(doc, "store_answer_duration_seconds.waba.count"), -1), 2);
+  assert_int_equal(json_i64(json_path(doc, "store_answer_duration_seconds.phone.count"), -1), 0);
   arena_free(&arena);
   buf_free(&out);
 }
@@ -107,6 +133,7 @@ static void test_json(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_totals_are_sums_and_gauges_can_be_reset),
+      cmocka_unit_test(test_gauges_of_the_dead_do_not_count),
       cmocka_unit_test(test_prometheus),
       cmocka_unit_test(test_promtool_finds_nothing),
       cmocka_unit_test(test_json),

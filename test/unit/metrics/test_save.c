@@ -25,6 +25,8 @@ static void test_saved_and_restored(void **state) {
   metrics_set(&old.slots[1], METRIC_CACHE_SIZE, 100);
   metrics_observe(&old.slots[1], HISTOGRAM_COMMIT, 250);
   metrics_observe(&old.slots[2], HISTOGRAM_COMMIT, 350);
+  metrics_observe(&old.slots[2], HISTOGRAM_STORE_WARM, 70);
+  metrics_add(&old.slots[2], METRIC_STORE_WARM_AUTH, 6);
   metrics_save(&old, &text);
   assert_non_null(strstr(text.data, "http_responses_total{class=\"2xx\"} 12\n"));
   // Lines of a build that knows more, and damaged ones, are left out.
@@ -37,6 +39,12 @@ static void test_saved_and_restored(void **state) {
   histogram_summarize(&next, HISTOGRAM_COMMIT, &sum);
   assert_int_equal(sum.count, 2);
   assert_true(sum.mean_us > 299.9 && sum.mean_us < 300.1);
+  histogram_summarize(&next, HISTOGRAM_STORE_WARM, &sum);
+  assert_int_equal(sum.count, 1);
+  histogram_summarize(&next, HISTOGRAM_STORE_PHONE, &sum); // of the same name, with another label
+  assert_int_equal(sum.count, 0);
+  assert_int_equal(metrics_total(&next, METRIC_STORE_WARM_AUTH), 6);
+  assert_int_equal(metrics_total(&next, METRIC_STORE_WARM_NETWORK), 0);
   assert_int_equal(metrics_tag(), metrics_tag());
   buf_free(&text);
   shm_detach(&old);

@@ -203,12 +203,76 @@ static void two_writers_and_a_reader(void **state) {
   shm_detach(&a);
 }
 
+static void notes(void **state) {
+  (void)state;
+  struct shm a = make();
+  char text[SHM_NOTE_MAX] = "", long_one[SHM_NOTE_MAX];
+  assert_false(shm_note_read(&a.slots[1], 3, text, sizeof text));
+  memset(long_one, 'x', sizeof long_one);
+  shm_note(&a.slots[1], 3, long_one, sizeof long_one);
+  shm_note(&a.slots[1], 3, "short", 6);
+  assert_true(shm_note_read(&a.slots[1], 3, text, sizeof text));
+  assert_string_equal(text, "short");
+  assert_false(shm_note_read(&a.slots[1], 2, text, sizeof text));
+  assert_false(shm_note_read(&a.slots[2], 3, text, sizeof text));
+  atomic_fetch_add(&a.slots[1].notes[3].sequence, 1); // its writer died while it wrote
+  assert_false(shm_note_read(&a.slots[1], 3, text, sizeof text));
+  shm_note(&a.slots[1], 3, "successor", 10);
+  assert_true(shm_note_read(&a.slots[1], 3, text, sizeof text));
+  assert_string_equal(text, "successor");
+  shm_detach(&a);
+}
+
+enum { NOTES = 20000 };
+
+static void *write_notes(void *arg) {
+  for (int i = 0; i < NOTES; i++) {
+    char text[SHM_NOTE_MAX];
+    memset(text, 'a' + i % 26, sizeof text);
+    shm_note(arg, 0, text, sizeof text);
+    if (i % 64 == 0) usleep(100); // so that a reader finds a quiet moment on a busy machine
+  }
+  return NULL;
+}
+
+static void notes_are_read_whole(void **state) {
+  (void)state;
+  struct shm a = make();
+  pthread_t writer;
+  unsigned whole = 0;
+  char text[SHM_NOTE_MAX];
+  assert_int_equal(pthread_create(&writer, NULL, write_notes, &a.slots[0]), 0);
+  while (atomic_load(&a.slots[0].notes[0].sequence) < 2 * NOTES) {
+    if (!shm_note_read(&a.slots[0], 0, text, sizeof text)) continue;
+    whole++;
+    for (size_t i = 1; i < sizeof text; i++)
+      assert_int_equal(text[i], text[0]);
+  }
+  pthread_join(writer, NULL);
+  assert_true(whole > 0);
+  shm_detach(&a);
+}
+
+static void thresholds(void **state) {
+  (void)state;
+  struct shm a = make();
+  assert_true(shm_threshold(&a, 0) < 0);
+  shm_set_threshold(&a, 0, 0);
+  shm_set_threshold(&a, SHM_THRESHOLDS - 1, 1500);
+  assert_int_equal(shm_threshold(&a, 0), 0);
+  assert_int_equal(shm_threshold(&a, SHM_THRESHOLDS - 1), 1500);
+  shm_set_threshold(&a, 0, -1);
+  assert_true(shm_threshold(&a, 0) < 0);
+  shm_detach(&a);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(two_maps_show_the_same),   cmocka_unit_test(strange_segments_are_refused),
       cmocka_unit_test(last_words_are_kept),      cmocka_unit_test(a_reader_hears_what_is_new),
       cmocka_unit_test(who_lags_a_lap_clears),    cmocka_unit_test(a_dead_writer_does_not_stop_the_ring),
-      cmocka_unit_test(two_writers_and_a_reader),
+      cmocka_unit_test(two_writers_and_a_reader), cmocka_unit_test(notes),
+      cmocka_unit_test(notes_are_read_whole),     cmocka_unit_test(thresholds),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
