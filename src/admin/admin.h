@@ -38,6 +38,8 @@ void state__put_processes(const struct shm *shm, struct json_writer *w);
 typedef void state_put_row(struct json_writer *w, const struct shm_slot *slot);
 void state__put_rows(const struct shm *shm, struct json_writer *w, enum shm_role from, state_put_row *put);
 double state__rate_of(uint64_t hits, uint64_t misses);
+// Deliveries that were decided upon, and those that could not be taken (503).
+void state__deliveries(const struct shm *shm, uint64_t *decided, uint64_t *failed);
 uint64_t state__counter(const struct shm_slot *slot, enum metric metric);
 double state__wall_seconds(void);
 double state__uptime_seconds(const struct shm *shm);
@@ -59,7 +61,6 @@ enum threshold { THRESHOLDS(THRESHOLD_ENUM) THRESHOLD_COUNT };
 #undef THRESHOLD_ENUM
 double threshold__of(const struct admin *admin, enum threshold threshold);  // in force; 0: none
 void threshold__put_over(const struct admin *admin, struct json_writer *w); // those that the daemon as a whole is over
-double threshold__error_rate(const struct shm *shm);                        // answers of class 5xx of all
 
 // views.c, performance.c, daemon.c, actions.c: the pages
 void view__respond(struct http_request *request, int status, struct buf *body); // JSON; frees the body

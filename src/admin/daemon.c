@@ -19,9 +19,10 @@ static void put_duration(const struct shm *shm, enum histogram histogram, const 
 
 static void put_metrics(const struct admin *admin, struct json_writer *w) {
   const struct shm *shm = admin->options.shm;
+  uint64_t decided, failed;
+  state__deliveries(shm, &decided, &failed);
   json_open(w, "requests", '{');
   json_put_u64(w, "total", metrics_total(shm, METRIC_HTTP_REQUESTS));
-  json_put_double(w, "error_rate", threshold__error_rate(shm), 6);
   json_put_u64(w, "connections", metrics_total(shm, METRIC_HTTP_CONNECTIONS_OPEN));
   json_close(w, '}');
   json_open(w, "statuses", '{');
@@ -29,6 +30,11 @@ static void put_metrics(const struct admin *admin, struct json_writer *w) {
   json_put_u64(w, "3xx", metrics_total(shm, METRIC_HTTP_STATUS_3XX));
   json_put_u64(w, "4xx", metrics_total(shm, METRIC_HTTP_STATUS_4XX));
   json_put_u64(w, "5xx", metrics_total(shm, METRIC_HTTP_STATUS_5XX));
+  json_close(w, '}');
+  json_open(w, "deliveries", '{');
+  json_put_u64(w, "total", decided + failed);
+  json_put_u64(w, "failed", failed);
+  json_put_double(w, "error_rate", state__rate_of(failed, decided), 6);
   json_close(w, '}');
   json_open(w, "durations", '{');
   put_duration(shm, HISTOGRAM_REQUEST, "request", w);

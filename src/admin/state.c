@@ -131,6 +131,18 @@ void state__put_condition(const struct admin *admin, struct json_writer *w) {
   put_report(admin, w);
 }
 
+// ---------------------------------------------------------------- deliveries
+
+// Answers to /ready and to operators say nothing of deliveries: these alone count.
+void state__deliveries(const struct shm *shm, uint64_t *decided, uint64_t *failed) {
+  static const enum metric others[] = {METRIC_WEBHOOK_ACCEPTED, METRIC_WEBHOOK_QUARANTINED, METRIC_WEBHOOK_UNSIGNED, METRIC_WEBHOOK_FORGED,
+                                       METRIC_WEBHOOK_LIMITED};
+  *failed = metrics_total(shm, METRIC_WEBHOOK_NOT_STORED) + metrics_total(shm, METRIC_WEBHOOK_SHED);
+  *decided = 0;
+  for (size_t i = 0; i < COUNT_OF(others); i++)
+    *decided += metrics_total(shm, others[i]);
+}
+
 // ---------------------------------------------------------------- processes
 
 uint64_t state__counter(const struct shm_slot *slot, enum metric metric) {

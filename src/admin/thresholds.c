@@ -27,18 +27,13 @@ double threshold__of(const struct admin *admin, enum threshold threshold) {
   return set < 0 ? configured(admin, threshold) : (double)set / table[threshold].unit;
 }
 
-double threshold__error_rate(const struct shm *shm) {
-  uint64_t good =
-      metrics_total(shm, METRIC_HTTP_STATUS_2XX) + metrics_total(shm, METRIC_HTTP_STATUS_3XX) + metrics_total(shm, METRIC_HTTP_STATUS_4XX);
-  return state__rate_of(metrics_total(shm, METRIC_HTTP_STATUS_5XX), good);
-}
-
 // Negative: not of the daemon as a whole.
 static double current(const struct shm *shm, enum threshold threshold) {
   struct histogram_summary sum;
+  uint64_t decided, failed;
   switch (threshold) {
   case THRESHOLD_REQUEST_P99: histogram_summarize(shm, HISTOGRAM_REQUEST, &sum); return sum.p99_us / 1e3;
-  case THRESHOLD_ERROR_RATE: return threshold__error_rate(shm);
+  case THRESHOLD_ERROR_RATE: state__deliveries(shm, &decided, &failed); return state__rate_of(failed, decided);
   case THRESHOLD_QUEUE_LENGTH: return (double)metrics_total(shm, METRIC_JOBS_WAITING);
   default: return -1;
   }

@@ -99,8 +99,11 @@ def test_prometheus_can_read_it(world):
     assert 'wahookd_events_total{kind="message"} 1' in text
     # A histogram's buckets never fall, and the last one is its count.
     for name in re.findall(r"^# TYPE (\S+) histogram$", text, re.M):
-        buckets = [int(v) for v in re.findall(rf'^{name}_bucket{{le="[^"]+"}} (\d+)$', text, re.M)]
-        assert buckets == sorted(buckets) and buckets[-1] == int(re.search(rf"^{name}_count (\d+)$", text, re.M)[1])
+        counts = re.findall(rf"^{name}_count(?:{{(.*)}})? (\d+)$", text, re.M)  # one for each set of labels
+        assert counts
+        for labels, count in counts:
+            buckets = [int(v) for v in re.findall(rf'^{name}_bucket{{{labels + "," if labels else ""}le="[^"]+"}} (\d+)$', text, re.M)]
+            assert buckets == sorted(buckets) and buckets[-1] == int(count)
     if not shutil.which("promtool"):
         pytest.skip("promtool is not installed")
     done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, timeout=60)

@@ -82,8 +82,8 @@ static void thresholds(void **state) {
   shm_set_threshold(&shm, THRESHOLD_QUEUE_LENGTH, 19);
   assert_int_equal(over(first, sizeof first), 1);
   assert_string_equal(first, "queue_length");
-  metrics_add(&shm.slots[2], METRIC_HTTP_STATUS_2XX, 9);
-  metrics_add(&shm.slots[2], METRIC_HTTP_STATUS_5XX, 1);
+  metrics_add(&shm.slots[2], METRIC_WEBHOOK_ACCEPTED, 9);
+  metrics_add(&shm.slots[2], METRIC_WEBHOOK_SHED, 1);
   assert_int_equal(over(first, sizeof first), 2);
   assert_string_equal(first, "error_rate");
   shm_set_threshold(&shm, THRESHOLD_ERROR_RATE, 0); // never
