@@ -12,13 +12,11 @@ void performance__put_spread(struct json_writer *w, const struct histogram_summa
   json_put_double(w, "max_ms", sum->max_us / 1e3, 3);
 }
 
-// Only the scheme: the rest may hold a password.
+// Only the scheme: the rest may hold a password, of which no copy is made.
 static void put_store(const struct admin *admin, struct json_writer *w) {
-  struct buf uri = {0};
-  config_store_uri(admin->options.config, &uri);
-  struct span rest = buf_span(&uri), scheme;
-  if (span_split(&rest, ':', &scheme)) json_put_text(w, "store", scheme);
-  buf_free(&uri);
+  struct span rest = span_of(admin->options.config->directory_store), scheme = SPAN("sqlite"); // where nothing is configured
+  if (rest.len) span_split(&rest, ':', &scheme);
+  json_put_text(w, "store", scheme);
 }
 
 static void put_age(struct json_writer *w, const char *key, int64_t at_us) {

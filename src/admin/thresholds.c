@@ -71,9 +71,11 @@ static bool read_value(const struct json *member, enum threshold *threshold, int
   for (enum threshold t = 0; t < THRESHOLD_COUNT; t++) {
     if (!span_eq(member->key, span_of(table[t].key))) continue;
     double number = member->type == JSON_NUMBER ? json_double(member, -1) : -1;
+    bool good = number >= 0 && number <= table[t].max;
     *threshold = t;
-    *value = number < 0 ? -1 : (int64_t)llround(number * table[t].unit);
-    if (member->type == JSON_NULL || (number >= 0 && number <= table[t].max)) return true;
+    // Rounded up: 0 would mean never.
+    *value = good ? (int64_t)ceil(number * table[t].unit) : -1;
+    if (good || member->type == JSON_NULL) return true;
     why_set(why, "%s must be a number from 0 (never) to %.0f, or null for what is configured", table[t].key, table[t].max);
     return false;
   }

@@ -237,6 +237,44 @@ static void the_last_slow_query_of_all(void **state) {
   assert_false(store_slow_last(&shm, STORE_QUERY_WABA, &slow));
 }
 
+// metrics.def has the kinds and causes once more, since it stands below the directory.
+static void kinds_and_causes_have_one_name(void **state) {
+  (void)state;
+  struct buf out = {0};
+  struct json_writer w;
+  struct arena arena;
+  const struct json *document;
+  static const char *const names[] = {
+#define NAME(id, name, shape) name,
+      STORE_QUERIES(NAME)
+#undef NAME
+  };
+  atomic_store(&shm.slots[0].role, SHM_ROLE_WORKER);
+  for (enum store_query query = 0; query < STORE_QUERY_COUNT_OF; query++) {
+    for (unsigned n = 0; n <= (unsigned)query; n++)
+      metrics_observe(&shm.slots[0], store_query_metrics[query].durations, 1);
+    for (unsigned cause = 0; cause < STORE_CAUSES; cause++)
+      metrics_add(&shm.slots[0], store_query_metrics[query].errors[cause], query * 10 + cause + 1);
+  }
+  json_start(&w, &out);
+  json_open(&w, NULL, '{');
+  metrics_render_json(&shm, &w);
+  json_close(&w, '}');
+  arena_init(&arena, 65536, 0);
+  assert_int_equal(json_parse(&arena, buf_span(&out), NULL, &document, NULL), ERR_OK);
+  for (unsigned query = 0; query < STORE_QUERY_COUNT_OF; query++) {
+    const struct json *durations = json_get(json_get(document, "store_answer_duration_seconds"), names[query]);
+    assert_int_equal(json_i64(json_get(durations, "count"), -1), query + 1);
+    for (unsigned cause = 0; cause < STORE_CAUSES; cause++) {
+      char label[64];
+      snprintf(label, sizeof label, "%s/%s", names[query], store_cause_name(cause));
+      assert_int_equal(json_i64(json_get(json_get(document, "store_query_errors_total"), label), -1), query * 10 + cause + 1);
+    }
+  }
+  arena_free(&arena);
+  buf_free(&out);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(queries_of_all_processes_and_of_those_that_are_gone, start, end),
@@ -244,6 +282,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(what_is_slow_can_be_changed, start, end),
       cmocka_unit_test_setup_teardown(figures_of_a_server, start, end),
       cmocka_unit_test_setup_teardown(the_last_slow_query_of_all, start, end),
+      cmocka_unit_test_setup_teardown(kinds_and_causes_have_one_name, start, end),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
