@@ -103,7 +103,7 @@ int64_t job__hold_ms(const struct job *job) {
   return ms < 60000 ? ms : 60000;
 }
 
-void job__hold_tenant(struct job *job, int64_t delay_ms, const char *reason) {
+static void hold(struct job *job, int64_t delay_ms, const char *reason) {
   struct dispatch *d = job->d;
   int64_t now = dispatch__mono_us(d);
   struct tenant *t = job->tenant;
@@ -112,10 +112,16 @@ void job__hold_tenant(struct job *job, int64_t delay_ms, const char *reason) {
     scheduler_hold(d->scheduler, t, now + delay_ms * 1000);
   }
   metrics_set(d->slot, METRIC_TENANTS_HELD, scheduler_held(d->scheduler));
-  uint64_t held_back;
-  if (log_limited(&d->hold_limit, hash_keyed(t->phone_number_id, strlen(t->phone_number_id)), now, 60000000, &held_back))
-    log_error("dispatch", "number %s is held for %lld s, its messages wait: %s", t->phone_number_id, (long long)(delay_ms / 1000), reason);
   job__finish(job, SPOOL_END_HOLD, delay_ms, reason);
+}
+
+void job__hold_tenant(struct job *job, int64_t delay_ms, const char *reason) {
+  struct dispatch *d = job->d;
+  const char *id = job->tenant->phone_number_id;
+  uint64_t held_back;
+  if (log_limited(&d->hold_limit, hash_keyed(id, strlen(id)), dispatch__mono_us(d), 60000000, &held_back))
+    log_error("dispatch", "number %s is held for %lld s, its messages wait: %s", id, (long long)(delay_ms / 1000), reason);
+  hold(job, delay_ms, reason);
 }
 
 // ---------------------------------------------------------------- store the answer
@@ -322,7 +328,8 @@ static void on_business(void *ctx, enum directory_answer found, const struct bus
       log_warning("dispatch", "no active business has the phone number id %s: its messages are not answered (wahookctl business add)", id);
     job__finish(job, SPOOL_END_SKIPPED, 0, "unknown or disabled business");
   } else {
-    job__hold_tenant(job, 2000, "the directory of businesses cannot be asked now");
+    // Soon again: the answer may be on its way. The directory has told that its store is down; a line for each number would hide that.
+    hold(job, 250LL << (job->tenant->setbacks < 3 ? job->tenant->setbacks : 3), "the directory of businesses cannot be asked now");
   }
 }
 
