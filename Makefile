@@ -186,7 +186,7 @@ test-programs: $(BUILD)/test/wahookd-shifted
 # Reloads, upgrades, scaling, kills, overload at full length, with the figures that were counted.
 endurance: all load
 	WAHOOK_ENDURANCE=full WAHOOK_BUILD=$(abspath $(BUILD)) PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m pytest -q -s -p no:cacheprovider \
-	  test/system/test_endurance.py test/system/test_mongo_outages.py $(if $(K),-k '$(K)')
+	  test/system/test_endurance.py test/system/test_mongo_outages.py test/system/test_mongo_scale.py $(if $(K),-k '$(K)')
 
 system: all load test-programs
 	WAHOOK_BUILD=$(abspath $(BUILD)) PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m pytest -q -p no:cacheprovider test/system $(if $(K),-k '$(K)')
