@@ -15,7 +15,6 @@
 #define JOBS_MAX      2     // of the pool's threads (4 by default): the rest stay free for others, also while a store hangs
 #define BATCH         16    // questions a job
 #define FLIGHTS_MAX   10000 // keys under way or waiting: more is a flood
-#define WAITING_MAX   128   // who waits holds what others could use: beyond these, LATER at once, and the answer is there the next time
 #define AGAIN_MAX     3     // a key that keeps being forgotten is answered all the same
 
 struct waiter {
@@ -40,7 +39,6 @@ struct flights {
   struct flight *table, *queue;
   struct batch *out; // jobs under way
   unsigned jobs;
-  unsigned waiting; // who waits, for any of them
   bool closed;
 };
 
@@ -93,11 +91,10 @@ static void work(struct loop_job *job) {
   }
 }
 
-static void tell(struct flights *flights, struct waiter *waiters, enum directory_answer answer, const struct business *business) {
+static void tell(struct waiter *waiters, enum directory_answer answer, const struct business *business) {
   while (waiters) {
     struct waiter *w = waiters;
     waiters = w->next;
-    flights->waiting--;
     w->on_answer(w->ctx, answer, business);
     free(w);
   }
@@ -124,7 +121,7 @@ static void land(struct flights *flights, struct question *q) {
   }
   struct waiter *waiters = f->waiters;
   forget_flight(flights, f);
-  tell(flights, waiters, q->err == ERR_OK ? DIRECTORY_FOUND : q->err == ERR_NOT_FOUND ? DIRECTORY_UNKNOWN : DIRECTORY_LATER, shown);
+  tell(waiters, q->err == ERR_OK ? DIRECTORY_FOUND : q->err == ERR_NOT_FOUND ? DIRECTORY_UNKNOWN : DIRECTORY_LATER, shown);
 }
 
 static void done(struct loop_job *job, bool canceled) {
@@ -180,16 +177,14 @@ bool flights_join(struct flights *flights, enum directory_key kind, struct span 
     HASH_ADD_KEYPTR(hh, flights->table, f->text.text, f->text.len, f);
     DL_APPEND(flights->queue, f);
   }
-  bool waits = on_answer && flights->waiting < WAITING_MAX;
-  if (waits) {
-    flights->waiting++;
+  if (on_answer) {
     struct waiter *w = xmalloc(sizeof *w);
     *w = (struct waiter){on_answer, ctx, now_us, NULL};
     *f->waiters_tail = w;
     f->waiters_tail = &w->next;
   }
   take_off(flights);
-  return waits || !on_answer;
+  return true;
 }
 
 // Whom a business' id concerns is known only when the answers are there: it outdates all.
@@ -216,7 +211,7 @@ void flights_give_up(struct flights *flights, int64_t since_us) {
       due_tail = &w->next;
     }
   }
-  tell(flights, due, DIRECTORY_LATER, NULL);
+  tell(due, DIRECTORY_LATER, NULL);
 }
 
 unsigned flights_overdue(const struct flights *flights, int64_t since_us) {

@@ -26,8 +26,7 @@ struct flights_options {
   void *ctx;
 };
 struct flights *flights_new(const struct flights_options *options);
-// Joins the key's flight or starts one; `on_answer` NULL: nobody waits. False: too many are under way, or wait: then `on_answer` is not
-// called, but the question may be under way all the same.
+// Joins the key's flight or starts one; `on_answer` NULL: nobody waits. False: too many are under way (nothing was kept).
 bool flights_join(struct flights *flights, enum directory_key kind, struct span key, const struct cache_key *text,
                   directory_found *on_answer, void *ctx, int64_t now_us);
 // What is under way may have read what was there before: ask again. Empty span: all.

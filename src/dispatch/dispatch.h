@@ -36,7 +36,8 @@ struct dispatch {
   unsigned seconds;
   int64_t paged_upto; // conversations read from the spool at the start or after a change, by id
   bool paging;
-  unsigned asks; // spool verbs and finds that will call back
+  unsigned looking; // jobs that wait for the directory
+  unsigned asks;    // spool verbs and finds that will call back
   bool stopping, stopped;
   unsigned closing; // handles
   void (*on_stopped)(void *ctx);

@@ -4,7 +4,15 @@
 
 #include "dispatch.h"
 
-#define HOURS_24_US (24 * 3600 * INT64_C(1000000))
+#define HOURS_24_US   (24 * 3600 * INT64_C(1000000))
+#define LOOKING_MAX   64 // jobs that keep their place while the directory asks its store
+#define HOLD_FIRST_MS INT64_C(250)
+
+// A number whose business the directory is still asking for.
+struct awaited {
+  struct dispatch *d;
+  char phone_number_id[TENANT_ID_MAX];
+};
 
 // ---------------------------------------------------------------- the end of a job
 
@@ -103,16 +111,16 @@ int64_t job__hold_ms(const struct job *job) {
   return ms < 60000 ? ms : 60000;
 }
 
-static void hold(struct job *job, int64_t delay_ms, const char *reason) {
+static void hold(struct job *job, int64_t tenant_ms, int64_t job_ms, const char *reason) {
   struct dispatch *d = job->d;
-  int64_t now = dispatch__mono_us(d);
+  int64_t until_us = dispatch__mono_us(d) + tenant_ms * 1000;
   struct tenant *t = job->tenant;
-  if (t->held_until_us < now + delay_ms * 1000) {
+  if (t->held_until_us < until_us) {
     t->setbacks++;
-    scheduler_hold(d->scheduler, t, now + delay_ms * 1000);
+    scheduler_hold(d->scheduler, t, until_us);
   }
   metrics_set(d->slot, METRIC_TENANTS_HELD, scheduler_held(d->scheduler));
-  job__finish(job, SPOOL_END_HOLD, delay_ms, reason);
+  job__finish(job, SPOOL_END_HOLD, job_ms, reason);
 }
 
 void job__hold_tenant(struct job *job, int64_t delay_ms, const char *reason) {
@@ -121,7 +129,7 @@ void job__hold_tenant(struct job *job, int64_t delay_ms, const char *reason) {
   uint64_t held_back;
   if (log_limited(&d->hold_limit, hash_keyed(id, strlen(id)), dispatch__mono_us(d), 60000000, &held_back))
     log_error("dispatch", "number %s is held for %lld s, its messages wait: %s", id, (long long)(delay_ms / 1000), reason);
-  hold(job, delay_ms, reason);
+  hold(job, delay_ms, delay_ms, reason);
 }
 
 // ---------------------------------------------------------------- store the answer
@@ -313,10 +321,39 @@ static void go_on(struct job *job) {
     answer(job);
 }
 
-static void on_business(void *ctx, enum directory_answer found, const struct business *business) {
-  struct job *job = ctx;
+// The answer came after its job had given its place back.
+static void on_awaited(void *ctx, enum directory_answer found, const struct business *business) {
+  struct awaited *awaited = ctx;
+  struct dispatch *d = awaited->d;
+  struct tenant *t = scheduler_tenant(d->scheduler, awaited->phone_number_id);
+  (void)business;
+  if (t) t->awaited = false;
+  if (t && found != DIRECTORY_LATER) scheduler_release(d->scheduler, t);
+  free(awaited);
+  d->asks--;
+  dispatch__settle(d);
+}
+
+// A store that is slow or down must not take the places of those whose business is known. The number waits without one: until the answer is
+// there, or to ask again. The directory has told that its store is down; a line of the log for each number would hide that.
+static void wait_for_directory(struct job *job) {
   struct dispatch *d = job->d;
-  ALWAYS(job->magic == JOB_MAGIC);
+  struct tenant *t = job->tenant;
+  int64_t ms = HOLD_FIRST_MS << (t->setbacks < 2 ? t->setbacks : 2);
+  bool awaited = t->awaited;
+  t->awaited = true;
+  struct awaited *ask = awaited ? NULL : xmalloc(sizeof *ask);
+  if (ask) {
+    ask->d = d;
+    memcpy(ask->phone_number_id, t->phone_number_id, sizeof ask->phone_number_id);
+    d->asks++;
+  }
+  hold(job, ms, 0, "the directory of businesses cannot be asked now"); // the job is gone now, and perhaps the tenant
+  if (ask) directory_find(d->options.directory, DIRECTORY_PHONE, span_of(ask->phone_number_id), on_awaited, ask);
+}
+
+static void on_looked_up(struct job *job, enum directory_answer found, const struct business *business) {
+  struct dispatch *d = job->d;
   if (found == DIRECTORY_FOUND) {
     job->business = business_copy(business);
     go_on(job);
@@ -328,9 +365,28 @@ static void on_business(void *ctx, enum directory_answer found, const struct bus
       log_warning("dispatch", "no active business has the phone number id %s: its messages are not answered (wahookctl business add)", id);
     job__finish(job, SPOOL_END_SKIPPED, 0, "unknown or disabled business");
   } else {
-    // Soon again: the answer may be on its way. The directory has told that its store is down; a line for each number would hide that.
-    hold(job, 250LL << (job->tenant->setbacks < 3 ? job->tenant->setbacks : 3), "the directory of businesses cannot be asked now");
+    wait_for_directory(job);
   }
+}
+
+static void on_business(void *ctx, enum directory_answer found, const struct business *business) {
+  struct job *job = ctx;
+  ALWAYS(job->magic == JOB_MAGIC);
+  job->d->looking--;
+  on_looked_up(job, found, business);
+}
+
+static void look_up(struct job *job) {
+  struct dispatch *d = job->d;
+  struct span id = span_of(job->work->phone_number_id);
+  if (d->looking < LOOKING_MAX) {
+    d->looking++;
+    directory_find(d->options.directory, DIRECTORY_PHONE, id, on_business, job);
+    return;
+  }
+  const struct business *business = NULL;
+  enum directory_answer found = directory_get(d->options.directory, DIRECTORY_PHONE, id, true, &business);
+  on_looked_up(job, found == DIRECTORY_PENDING ? DIRECTORY_LATER : found, business);
 }
 
 void job__read_token_again(struct job *job) {
@@ -342,7 +398,7 @@ void job__read_token_again(struct job *job) {
   job->business = NULL;
   job->token = NULL;
   job->token_again = true;
-  directory_find(d->options.directory, DIRECTORY_PHONE, span_of(job->work->phone_number_id), on_business, job);
+  look_up(job);
 }
 
 // ---------------------------------------------------------------- claim
@@ -363,7 +419,7 @@ static void on_claimed(void *ctx, enum err result, struct spool_job *work) {
     if (work->outgoing[i].state == SPOOL_OUT_FLYING && !work->outgoing[i].unknown_since_us) work->outgoing[i].state = SPOOL_OUT_WAITING;
   while (job->sending < work->outgoing_count && work->outgoing[job->sending].state == SPOOL_OUT_SENT)
     job->sending++;
-  directory_find(d->options.directory, DIRECTORY_PHONE, span_of(work->phone_number_id), on_business, job);
+  look_up(job);
 }
 
 void job__begin(struct dispatch *d, struct conversation *conversation) {

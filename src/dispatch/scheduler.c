@@ -108,6 +108,12 @@ void scheduler_release(struct scheduler *s, struct tenant *t) {
   tenant_update(s, t);
 }
 
+struct tenant *scheduler_tenant(struct scheduler *s, const char *phone_number_id) {
+  struct tenant *t;
+  HASH_FIND_STR(s->tenants, phone_number_id, t);
+  return t;
+}
+
 // ---------------------------------------------------------------- conversations
 
 static void make_ready(struct scheduler *s, struct conversation *c) {

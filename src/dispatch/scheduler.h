@@ -27,12 +27,14 @@ struct conversation {
 };
 
 // A business number with work.
+#define TENANT_ID_MAX 36
 struct tenant {
   struct scheduler_alarm alarm; // held: in the heap
-  char phone_number_id[36];
+  char phone_number_id[TENANT_ID_MAX];
   struct conversation *ready; // utlist queue
   unsigned conversations, working;
   int64_t held_until_us; // 0: not held
+  bool awaited;          // its business is being asked for
   bool probing;          // one job at a time until one succeeds
   unsigned setbacks;     // holds since the last success, for the backoff
   bool in_ring;
@@ -56,6 +58,9 @@ void scheduler_end(struct scheduler *s, struct conversation *c, bool more, int64
 void scheduler_hold(struct scheduler *s, struct tenant *t, int64_t until_us);
 // A job of this tenant succeeded: it is sound.
 void scheduler_release(struct scheduler *s, struct tenant *t);
+
+// NULL: it has no work.
+struct tenant *scheduler_tenant(struct scheduler *s, const char *phone_number_id);
 
 // When scheduler_next may have something that it has not now: the next alarm, INT64_MAX for none.
 int64_t scheduler_wake_us(const struct scheduler *s);

@@ -29,8 +29,9 @@ class Load:
     """Signed, distinct messages at a constant rate over keep-alive connections, besides new connections; started and stopped around a test."""
 
     def __init__(self, daemon, *args, rate=RATE, new_rate=NEW_RATE, connections=CONNECTIONS, seconds=3600, interval=1):
-        self.acknowledged_path = daemon.directory / f"acknowledged-{random.getrandbits(32):x}"
-        self.errors = open(daemon.directory / "load.err", "w+")
+        own = f"{random.getrandbits(32):x}"
+        self.acknowledged_path = daemon.directory / f"acknowledged-{own}"
+        self.errors = open(daemon.directory / f"load-{own}.err", "w+")
         argv = [str(BUILD / "wahook-load"), "--target", f"127.0.0.1:{daemon.port}", "--app-secret", APP_SECRET, "--phone", PHONES,
                 "--conversations", "2000", "--connections", str(connections), "--rate", str(rate), "--new-rate", str(new_rate),
                 "--duration", str(seconds), "--acknowledged", str(self.acknowledged_path), "--interval", str(interval), *args]

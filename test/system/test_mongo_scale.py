@@ -79,7 +79,7 @@ def test_many_businesses(world, mongo_server):
     database.businesses.create_index(*INDEX)
     box = world.sandbox()
     d = whole(world, port=world.port, graph_port=box.port, directory_store=database.uri, directory_database=None, server_workers="1",
-              directory_cache_size=str(active), directory_cache_ttl="1h", directory_warmup="no")
+              directory_cache_size=str(active), directory_cache_ttl="1h", directory_warmup="no", server_timeout="1h")
     dispatcher, worker = d.children("dispatcher")[0]["pid"], d.children("worker")[0]["pid"]
     os.kill(dispatcher, signal.SIGSTOP)  # the worker's look-ups alone are counted
     asked = lambda: d.metric("wahookd_store_queries_total")
