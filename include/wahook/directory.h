@@ -17,7 +17,10 @@ struct business {
   bool whatsapp_enabled, is_active;
   int64_t created_ms;
   // Optional, beside the old documents' fields: per-business overrides, "" = the deployment's.
+  char *app_secret; // of its own Meta app, as stored; see webhook.business_secrets
   char *verify_token;
+  char *rate_limit;        // as limits.business
+  struct config_rate rate; // what that means; period 0: nothing, so the deployment's is in force
   char *responder_type, *responder_url, *responder_key, *responder_model, *responder_prompt;
 };
 struct business *business_new(void);

@@ -161,8 +161,8 @@ static void check_webhook(const struct check *c) {
   const struct config *config = c->config;
   if (config->server_proxy_protocol && known(c, OPT_server_trusted_proxies) && !config->server_trusted_proxies.count)
     error(c, OPT_server_proxy_protocol, "is on, but no proxy is trusted (set server.trusted_proxies to the proxy's address)");
-  if (!config->webhook_app_secrets.count && !config->webhook_allow_unsigned && known(c, OPT_webhook_app_secrets) &&
-      known(c, OPT_webhook_allow_unsigned))
+  if (!config->webhook_app_secrets.count && !config->webhook_allow_unsigned && !config->webhook_business_secrets &&
+      known(c, OPT_webhook_app_secrets) && known(c, OPT_webhook_allow_unsigned))
     error_because(
         c, OPT_webhook_app_secrets, OPT_webhook_allow_unsigned,
         "none is set, so no webhook's signature can be checked (set it to the Meta app's secret, e.g. \"file:/etc/wahookd/app-secret\"; or "

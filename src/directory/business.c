@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "fields.h"
-#include "wahook/directory.h"
+#include "store.h"
 
 struct business *business_new(void) {
   struct business *b = xcalloc(1, sizeof *b);
@@ -22,6 +22,11 @@ struct business *business_copy(const struct business *b) {
   for (unsigned i = 0; i < b->phone_count; i++)
     copy->phone_number_ids[i] = xstrdup(b->phone_number_ids[i]);
   return copy;
+}
+
+bool business__settle(struct business *b) {
+  b->rate = (struct config_rate){0};
+  return !b->rate_limit[0] || config_parse_rate(span_of(b->rate_limit), &b->rate) == ERR_OK;
 }
 
 static void free_text(char *text, bool wiped) {

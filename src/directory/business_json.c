@@ -135,6 +135,10 @@ static enum err read_all(struct business *b, const struct json *document, bool l
     why_set(why, "_id is missing");
     return ERR_FORMAT;
   }
+  if (!business__settle(b) && !lenient) {
+    why_set(why, "rateLimit: \"%.60s\" is no rate (write \"100/minute\", \"5 per 10 seconds\" or \"off\")", b->rate_limit);
+    return ERR_FORMAT;
+  }
   b->token_expires_ms = date_of(json_get(document, "whatsappTokenExpiresAt"));
   b->created_ms = date_of(json_get(document, "createdAt"));
   b->whatsapp_enabled = json_bool(json_get(document, "whatsappEnabled"), false);
@@ -191,7 +195,9 @@ void business_to_json(const struct business *b, struct json_writer *w, const cha
   json_put_bool(w, "whatsappEnabled", b->whatsapp_enabled);
   json_put_bool(w, "isActive", b->is_active);
   put_date(w, "createdAt", b->created_ms);
+  put_text(w, "appSecret", b->app_secret, false);
   put_text(w, "verifyToken", b->verify_token, false);
+  put_text(w, "rateLimit", b->rate_limit, false);
   if (b->responder_type[0] || b->responder_url[0] || b->responder_key[0] || b->responder_model[0] || b->responder_prompt[0]) {
     json_open(w, "responder", '{');
     put_text(w, "type", b->responder_type, false);

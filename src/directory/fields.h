@@ -10,6 +10,8 @@
   X(waba_id, "wabaId", false)                                                                                                              \
   X(access_token, "whatsappAccessToken", true)                                                                                             \
   X(refresh_token, "whatsappRefreshToken", true)                                                                                           \
+  X(app_secret, "appSecret", true)                                                                                                         \
+  X(rate_limit, "rateLimit", false)                                                                                                        \
   X(verify_token, "verifyToken", true)                                                                                                     \
   X(responder_type, "responder.type", false)                                                                                               \
   X(responder_url, "responder.url", false)                                                                                                 \

@@ -68,6 +68,9 @@ enum err store__load(const char *name, const struct store_kind **out, struct why
 // As business_from_json; leniently, a phone number that none can have is passed over instead of costing the business.
 enum err store__business(const struct json *document, bool lenient, struct business **out, struct why *why) MUST_CHECK;
 
+// Works out what the texts of a business that was read mean; false: one means nothing, and the deployment's is in force instead.
+bool business__settle(struct business *b);
+
 enum err store__changed(struct store *store, uint64_t *version, struct why *why) MUST_CHECK;
 
 #endif

@@ -164,6 +164,7 @@ static enum err read_business(struct sqlite_store *s, struct connection *c, sqli
   b->whatsapp_enabled = sqlite3_column_int(stmt, at++) != 0;
   b->is_active = sqlite3_column_int(stmt, at++) != 0;
   b->created_ms = sqlite3_column_int64(stmt, at++);
+  (void)business__settle(b);
   sqlite3_stmt *list = statement(c, phones);
   bind_text(list, 1, span_of(b->id));
   int rc = SQLITE_DONE;

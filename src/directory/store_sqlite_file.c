@@ -10,7 +10,7 @@
 
 #include "fields.h"
 
-#define SCHEMA_VERSION  1
+#define SCHEMA_VERSION  2
 #define BUSY_TIMEOUT_MS 2000
 #define WAL_TRIES       40
 #define WAL_PAUSE_US    25000
@@ -28,8 +28,12 @@ static const char schema[] =
                 " business_id TEXT NOT NULL REFERENCES businesses(id) ON DELETE CASCADE, position INTEGER NOT NULL,"
                 " PRIMARY KEY(phone_number_id, business_id)) STRICT, WITHOUT ROWID;"
                 "CREATE INDEX IF NOT EXISTS phone_numbers_business ON phone_numbers(business_id, position);"
-                "PRAGMA user_version=1;"
+                "PRAGMA user_version=2;"
                 "COMMIT;";
+// What a file of schema 1 lacks.
+static const char newer[] = "ALTER TABLE businesses ADD COLUMN app_secret TEXT NOT NULL DEFAULT '';"
+                            "ALTER TABLE businesses ADD COLUMN rate_limit TEXT NOT NULL DEFAULT '';"
+                            "PRAGMA user_version=2;";
 
 void sqlite__make_file(const char *path) {
   int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
@@ -66,6 +70,14 @@ static int user_version(sqlite3 *db, int *version) {
   return rc == SQLITE_ROW ? SQLITE_OK : rc;
 }
 
+static int bring_up(sqlite3 *db, int version) {
+  if (version == 0) return sqlite3_exec(db, schema, NULL, NULL, NULL);
+  int rc = sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+  if (!rc) rc = user_version(db, &version); // another process may have been faster
+  if (!rc && version < SCHEMA_VERSION) rc = sqlite3_exec(db, newer, NULL, NULL, NULL);
+  return rc ? rc : sqlite3_exec(db, "COMMIT", NULL, NULL, NULL);
+}
+
 enum err sqlite__prepare(const char *path, sqlite3 *db, struct why *why) {
   int version = 0;
   sqlite3_busy_timeout(db, BUSY_TIMEOUT_MS);
@@ -79,7 +91,7 @@ enum err sqlite__prepare(const char *path, sqlite3 *db, struct why *why) {
     why_set(why, "%s: made by a newer wahookd (schema %d, this one knows %d)", path, version, SCHEMA_VERSION);
     return ERR_VERSION;
   }
-  if (version < SCHEMA_VERSION && sqlite3_exec(db, schema, NULL, NULL, NULL)) {
+  if (version < SCHEMA_VERSION && bring_up(db, version)) {
     enum err e = sqlite__failed(path, db, why);
     if (!sqlite3_get_autocommit(db)) sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
     return e;

@@ -25,9 +25,10 @@ bool limit__unverified(struct webhook *webhook, struct http_request *request) {
   return false;
 }
 
-bool limit__business(struct webhook *webhook, struct span business_id, struct limiter_verdict *verdict) {
-  if (!webhook->business.count || !webhook->options.limiter) return true;
+bool limit__business(struct webhook *webhook, const struct business *business, struct limiter_rule *rule, struct limiter_verdict *verdict) {
+  *rule = business->rate.period_us ? limiter_rule(business->rate.count, business->rate.period_us) : webhook->business;
+  if (!rule->count || !webhook->options.limiter) return true;
   *verdict =
-      limiter_take(webhook->options.limiter, &webhook->business, WEBHOOK_LIMIT_BUSINESS, business_id, loop_now_us(webhook->options.loop));
+      limiter_take(webhook->options.limiter, rule, WEBHOOK_LIMIT_BUSINESS, span_of(business->id), loop_now_us(webhook->options.loop));
   return verdict->allowed;
 }

@@ -12,7 +12,9 @@ enum step_result { NEXT, DONE };
 struct delivery {
   struct webhook *webhook;
   struct http_request *request;
-  bool refused_some; // over a business' limit
+  bool read, readable; // the events
+  bool refused_some;   // over a business' limit
+  struct limiter_rule rule;
   struct limiter_verdict verdict;
 };
 
@@ -38,7 +40,39 @@ static enum step_result refuse_not_stored(struct delivery *d) {
   return refuse_for_now(d, METRIC_WEBHOOK_NOT_STORED, SPAN("{\"detail\":\"The event cannot be stored now\"}"));
 }
 
+// ---------------------------------------------------------------- events
+
+static void keep_event(void *ctx, const struct intake_event *event) {
+  struct webhook *w = ctx;
+  if (w->event_count == w->event_capacity) {
+    w->event_capacity = w->event_capacity ? w->event_capacity * 2 : 64;
+    w->events = xrealloc(w->events, w->event_capacity * sizeof *w->events);
+    metrics_add(w->slot, METRIC_HTTP_ALLOCATIONS, 1);
+  }
+  w->events[w->event_count++] = *event;
+}
+
+// Into webhook->events, once a delivery.
+static void read_events(struct delivery *d) {
+  struct webhook *w = d->webhook;
+  if (d->read) return;
+  d->read = true;
+  arena_reset(&w->arena);
+  w->event_count = 0;
+  d->readable = webhook__events(&w->arena, http_request_body(d->request), clock_wall_us(), keep_event, w);
+}
+
 // ---------------------------------------------------------------- steps
+
+static enum step_result signed_by_own_secret(struct delivery *d, struct span header) {
+  read_events(d);
+  switch (own_secret__check(d->webhook, header, http_request_body(d->request))) {
+  case OWN_SECRET_OK: return NEXT;
+  case OWN_SECRET_LATER: return refuse_for_now(d, METRIC_WEBHOOK_NOT_STORED, SPAN("{\"detail\":\"The signature cannot be checked now\"}"));
+  case OWN_SECRET_WRONG: break;
+  }
+  return refuse_unverified(d, 403, METRIC_WEBHOOK_FORGED, "Invalid signature");
+}
 
 // Unsigned traffic is counted by address where it is allowed, and refused where it is not.
 static enum step_result step_signature(struct delivery *d) {
@@ -52,6 +86,7 @@ static enum step_result step_signature(struct delivery *d) {
     return refuse_unverified(d, 401, METRIC_WEBHOOK_UNSIGNED, "Missing signature");
   case SIGNATURE_WRONG: break;
   }
+  if (w->config->webhook_business_secrets) return signed_by_own_secret(d, header);
   if (!w->secret_count && w->config->webhook_allow_unsigned) return limit__unverified(w, d->request) ? NEXT : DONE;
   return refuse_unverified(d, 403, METRIC_WEBHOOK_FORGED, "Invalid signature");
 }
@@ -63,23 +98,11 @@ static enum step_result step_room(struct delivery *d) {
   return refuse_for_now(d, METRIC_WEBHOOK_SHED, SPAN("{\"detail\":\"Too much waits already\"}"));
 }
 
-static void keep_event(void *ctx, const struct intake_event *event) {
-  struct webhook *w = ctx;
-  if (w->event_count == w->event_capacity) {
-    w->event_capacity = w->event_capacity ? w->event_capacity * 2 : 64;
-    w->events = xrealloc(w->events, w->event_capacity * sizeof *w->events);
-    metrics_add(w->slot, METRIC_HTTP_ALLOCATIONS, 1);
-  }
-  w->events[w->event_count++] = *event;
-}
-
 static enum step_result step_parse(struct delivery *d) {
   struct webhook *w = d->webhook;
   shm_stage(w->slot, "webhook.parse", http_request_id(d->request));
-  arena_reset(&w->arena);
-  w->event_count = 0;
-  bool readable = webhook__events(&w->arena, http_request_body(d->request), clock_wall_us(), keep_event, w);
-  if (!readable) {
+  read_events(d);
+  if (!d->readable) {
     metrics_add(w->slot, METRIC_WEBHOOK_QUARANTINED, 1);
     log_warning("webhook", "a delivery could not be read (%.*s) and is kept in quarantine", SPAN_FMT(w->events[0].type));
   }
@@ -101,7 +124,7 @@ static bool takes(struct delivery *d, const struct intake_event *event) {
                   SPAN_FMT(phone));
     return false;
   }
-  if (answer == DIRECTORY_FOUND && !limit__business(w, span_of(business->id), &d->verdict)) d->refused_some = true;
+  if (answer == DIRECTORY_FOUND && !limit__business(w, business, &d->rule, &d->verdict)) d->refused_some = true;
   return true;
 }
 
@@ -119,7 +142,7 @@ static enum step_result step_route(struct delivery *d) {
   }
   w->event_count = kept;
   if (kept && over == kept) {
-    limit__refuse(w, d->request, &w->business, &d->verdict);
+    limit__refuse(w, d->request, &d->rule, &d->verdict);
     return DONE;
   }
   return NEXT;

@@ -57,12 +57,16 @@ bool webhook__events(struct arena *arena, struct span body, int64_t received_us,
 enum signature { SIGNATURE_OK, SIGNATURE_MISSING, SIGNATURE_WRONG };
 enum signature signature__check(struct span header, struct span body, struct hmac *const *secrets, size_t count);
 
+// own_secret.c: the same by the secret of the business that the events in work (webhook->events) are of. LATER: not known yet.
+enum own_secret { OWN_SECRET_OK, OWN_SECRET_WRONG, OWN_SECRET_LATER };
+enum own_secret own_secret__check(struct webhook *webhook, struct span header, struct span body);
+
 // ---- parts that answer requests
 
 // limit.c: unverified traffic, by address. Answers 429 and returns false when over the limit.
 bool limit__unverified(struct webhook *webhook, struct http_request *request);
-// limit.c: verified traffic, by business; false when over the limit.
-bool limit__business(struct webhook *webhook, struct span business_id, struct limiter_verdict *verdict);
+// limit.c: verified traffic, by business; false when over the limit. The rule is its own, or the deployment's.
+bool limit__business(struct webhook *webhook, const struct business *business, struct limiter_rule *rule, struct limiter_verdict *verdict);
 void limit__refuse(struct webhook *webhook, struct http_request *request, const struct limiter_rule *rule,
                    const struct limiter_verdict *verdict);
 

@@ -63,6 +63,36 @@ def test_signatures(world):
     assert right not in daemon.log()
 
 
+def test_a_business_has_its_own_app_secret(world):
+    """Known only once it is known whose delivery it is; and it opens no other business' door."""
+    own = "own-app-secret-1"
+    daemon, box = world.start([business(1, appSecret=own), business(2), business(3, appSecret="another-secret-3")], webhook_business_secrets="yes",
+                              server_workers="1")
+    one = change("10001", [message("wamid.1")])
+    for secret in (own, APP_SECRET):
+        wait_for(lambda: daemon.post(envelope(one), secret=secret).status == 200, what="the business to be known")
+    for other in (change("10002", [message("wamid.2")]), change("10003", [message("wamid.3")]), change("9", [message("wamid.4")])):
+        wait_for(lambda: daemon.post(envelope(other), secret=own).status == 403, what="the refusal")
+        assert daemon.post(envelope(one, other), secret=own).status == 403
+    assert daemon.post(b"no JSON", secret=own).status == 403
+    assert daemon.post(envelope(), secret=own).status == 403
+    assert len(box.wait_messages(1)) == 1 and own not in daemon.log()
+
+
+def test_own_app_secrets_are_off_unless_asked_for(world):
+    daemon, _ = world.start([business(1, appSecret="own-app-secret-1")], sandbox=False)
+    assert daemon.post(envelope(change("10001", [message("wamid.1")])), secret="own-app-secret-1").status == 403
+
+
+def test_a_business_has_its_own_rate_limit(world):
+    daemon, _ = world.start([business(1, rateLimit="3/minute"), business(2), business(3, rateLimit="off")], sandbox=False,
+                            limits_business="5/minute", server_workers="1")
+    for number, limit in ((1, 3), (2, 5), (3, 20)):
+        answers = [daemon.post(envelope(change(f"1000{number}", [message(f"wamid.{number}.{n}")]))) for n in range(20)]
+        assert [a.status for a in answers] == [200] * limit + [429] * (20 - limit), number
+    assert "3 per 1 minute" in daemon.post(envelope(change("10001", [message("wamid.x")]))).json["error"]
+
+
 def test_several_secrets(world):
     daemon, _ = world.start(sandbox=False, webhook_app_secrets=f"old-secret-12345,{APP_SECRET}")
     body = json.dumps(envelope(change("10001", [message("wamid.x")]))).encode()
