@@ -113,7 +113,12 @@ enum err store_each(struct store *store, bool active_only, const char *after_id,
 enum err store_get(struct store *store, const char *any_name, struct business **out, struct why *why) MUST_CHECK;
 enum err store_put(struct store *store, const struct business *business, struct why *why) MUST_CHECK; // insert or replace by id
 enum err store_remove(struct store *store, const char *id, struct why *why) MUST_CHECK;
-// Many puts at once: begin, put..., end. One transaction in SQLite; MongoDB gathers them and writes them at the end, each for itself.
+// Replaces one stored token, and only if it is still `from` (not empty): ERR_CONFLICT when it is not, or the business is gone.
+enum store_token { STORE_ACCESS_TOKEN, STORE_REFRESH_TOKEN };
+enum err store_swap_token(struct store *store, const char *id, enum store_token which, const char *from, const char *to,
+                          struct why *why) MUST_CHECK;
+// Many puts at once: begin, put..., end. One transaction in SQLite; MongoDB gathers them and writes them at the end, each for itself
+// (tokens are swapped at once there, and part of the transaction in SQLite).
 enum err store_begin(struct store *store, struct why *why) MUST_CHECK;
 enum err store_end(struct store *store, bool commit, struct why *why) MUST_CHECK;
 enum err store_count(struct store *store, uint64_t *all, uint64_t *active, struct why *why) MUST_CHECK;

@@ -94,6 +94,13 @@ enum err store_remove(struct store *store, const char *id, struct why *why) {
   return store->kind->remove(store, id, why);
 }
 
+enum err store_swap_token(struct store *store, const char *id, enum store_token which, const char *from, const char *to, struct why *why) {
+  ALWAYS(store->magic == STORE_MAGIC && from[0] != '\0');
+  enum err e = store->kind->swap_token(store, id, which, from, to, why);
+  if (e == ERR_CONFLICT) why_set(why, "the token was changed meanwhile, or the business removed");
+  return e;
+}
+
 enum err store_begin(struct store *store, struct why *why) {
   ALWAYS(store->magic == STORE_MAGIC);
   return store->kind->begin(store, why);

@@ -31,6 +31,7 @@ struct store_kind {
   enum err (*get)(struct store *store, const char *any_name, struct business **out, struct why *why);
   enum err (*put)(struct store *store, const struct business *business, struct why *why);
   enum err (*remove)(struct store *store, const char *id, struct why *why);
+  enum err (*swap_token)(struct store *store, const char *id, enum store_token which, const char *from, const char *to, struct why *why);
   enum err (*begin)(struct store *store, struct why *why);
   enum err (*end)(struct store *store, bool commit, struct why *why);
   enum err (*count)(struct store *store, uint64_t *all, uint64_t *active, struct why *why);

@@ -221,6 +221,33 @@ static enum err mongo_remove(struct store *store, const char *id, struct why *wh
   return e;
 }
 
+static enum err mongo_swap_token(struct store *store, const char *id, enum store_token which, const char *from, const char *to,
+                                 struct why *why) {
+  const char *field = which == STORE_ACCESS_TOKEN ? "whatsappAccessToken" : "whatsappRefreshToken";
+  struct mongo_store *s = of(store);
+  struct mongo_call own, *call = s->bulk ? &s->transaction : &own; // the pool may have but one connection
+  bson_t filter = BSON_INITIALIZER, update = BSON_INITIALIZER, set, reply;
+  bson_error_t error;
+  bson_iter_t it;
+  enum err e = s->bulk ? ERR_OK : mongo__begin(s, STORE_QUERY_WRITE, &own, why);
+  if (e) return e;
+  mongo__match_id(&filter, "_id", id);
+  BSON_APPEND_UTF8(&filter, field, from);
+  BSON_APPEND_DOCUMENT_BEGIN(&update, "$set", &set);
+  BSON_APPEND_UTF8(&set, field, to);
+  bson_append_document_end(&update, &set);
+  mongo__touch(&update);
+  if (!mongoc_collection_update_one(call->businesses, &filter, &update, NULL, &reply, &error))
+    e = mongo__failed(call, &error, why);
+  else if (!bson_iter_init_find(&it, &reply, "matchedCount") || bson_iter_as_int64(&it) == 0)
+    e = ERR_CONFLICT;
+  bson_destroy(&reply);
+  bson_destroy(&update);
+  bson_destroy(&filter);
+  if (!s->bulk) mongo__end(&own);
+  return e;
+}
+
 static enum err mongo_begin(struct store *store, struct why *why) {
   struct mongo_store *s = of(store);
   bson_t opts = BSON_INITIALIZER;
@@ -305,6 +332,7 @@ static const struct store_kind kind = {
     .get = mongo_get,
     .put = mongo_put,
     .remove = mongo_remove,
+    .swap_token = mongo_swap_token,
     .begin = mongo_begin,
     .end = mongo_end,
     .count = mongo__count,

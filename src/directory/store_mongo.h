@@ -105,5 +105,6 @@ void mongo__match_id(bson_t *filter, const char *key, const char *text);
 void mongo__match_new_id(bson_t *filter, const char *id); // of one that is inserted if it is not there
 // The update that makes a document this business, leaving alone what we do not know.
 enum err mongo__update(const struct business *b, bson_t *update, struct why *why) MUST_CHECK;
+void mongo__touch(bson_t *update); // updatedAt: others look for what has changed
 
 #endif

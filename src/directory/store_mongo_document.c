@@ -115,6 +115,13 @@ static void fill(const bson_t *document, const struct business *b, bson_t *set, 
     if (!bson_has_field(document, optional[i])) BSON_APPEND_INT32(unset, optional[i], 1);
 }
 
+void mongo__touch(bson_t *update) {
+  bson_t now;
+  BSON_APPEND_DOCUMENT_BEGIN(update, "$currentDate", &now);
+  BSON_APPEND_BOOL(&now, "updatedAt", true);
+  bson_append_document_end(update, &now);
+}
+
 static void insert_id(bson_t *update, const char *id) {
   bson_t insert;
   bson_oid_t oid;
@@ -138,13 +145,11 @@ enum err mongo__update(const struct business *b, bson_t *update, struct why *why
     why_set(why, "MongoDB: the business \"%.60s\" makes no document", b->id);
     return ERR_FORMAT;
   }
-  bson_t set = BSON_INITIALIZER, unset = BSON_INITIALIZER, now;
+  bson_t set = BSON_INITIALIZER, unset = BSON_INITIALIZER;
   fill(document, b, &set, &unset);
   BSON_APPEND_DOCUMENT(update, "$set", &set);
   if (!bson_empty(&unset)) BSON_APPEND_DOCUMENT(update, "$unset", &unset);
-  BSON_APPEND_DOCUMENT_BEGIN(update, "$currentDate", &now); // others look for what has changed
-  BSON_APPEND_BOOL(&now, "updatedAt", true);
-  bson_append_document_end(update, &now);
+  mongo__touch(update);
   insert_id(update, b->id);
   bson_destroy(&set);
   bson_destroy(&unset);

@@ -215,6 +215,20 @@ static enum err ram_remove(struct store *store, const char *id, struct why *why)
   return leave(there ? ERR_OK : ERR_NOT_FOUND, why);
 }
 
+static enum err ram_swap_token(struct store *store, const char *id, enum store_token which, const char *from, const char *to,
+                               struct why *why) {
+  struct ram *ram = enter(store);
+  bool there;
+  size_t i = place(&ram->items, id, &there);
+  struct business *b = there ? ram->items.at[i] : NULL;
+  char **token = !b ? NULL : which == STORE_ACCESS_TOKEN ? &b->access_token : &b->refresh_token;
+  if (!token || strcmp(*token, from) != 0) return leave(ERR_CONFLICT, why);
+  free(*token);
+  *token = xstrdup(to);
+  ram->version++;
+  return leave(ERR_OK, why);
+}
+
 static enum err ram_begin(struct store *store, struct why *why) {
   struct ram *ram = enter(store);
   ALWAYS(!ram->open);
@@ -262,6 +276,7 @@ const struct store_kind store__ram = {
     .get = ram_get,
     .put = ram_put,
     .remove = ram_remove,
+    .swap_token = ram_swap_token,
     .begin = ram_begin,
     .end = ram_end,
     .count = ram_count,

@@ -321,6 +321,22 @@ static enum err sqlite_remove(struct store *store, const char *id, struct why *w
   return give_back(s, c, e);
 }
 
+static enum err sqlite_swap_token(struct store *store, const char *id, enum store_token which, const char *from, const char *to,
+                                  struct why *why) {
+  struct sqlite_store *s = of(store);
+  struct connection *c;
+  enum statement swap = which == STORE_ACCESS_TOKEN ? SWAP_ACCESS_TOKEN : SWAP_REFRESH_TOKEN;
+  enum err e = borrow(s, &c, why);
+  if (e) return e;
+  sqlite3_stmt *stmt = statement(c, swap);
+  bind_text(stmt, 1, span_of(id));
+  bind_text(stmt, 2, span_of(from));
+  bind_text(stmt, 3, span_of(to));
+  e = run(s, c, swap, why);
+  if (!e && sqlite3_changes(c->db) == 0) e = ERR_CONFLICT;
+  return give_back(s, c, e);
+}
+
 static enum err sqlite_begin(struct store *store, struct why *why) {
   struct sqlite_store *s = of(store);
   struct connection *c;
@@ -407,6 +423,7 @@ const struct store_kind store__sqlite = {
     .get = sqlite_get,
     .put = sqlite_put,
     .remove = sqlite_remove,
+    .swap_token = sqlite_swap_token,
     .begin = sqlite_begin,
     .end = sqlite_end,
     .count = sqlite_count,

@@ -107,6 +107,42 @@ static void lookups(struct store *store) {
   business_free(bad);
 }
 
+static enum err swapped(struct store *store, const char *id, enum store_token which, const char *from, const char *to) {
+  struct why why;
+  return store_swap_token(store, id, which, from, to, &why);
+}
+
+// A token is replaced only if it is still the one that was read, and nothing else is.
+static void tokens(struct store *store) {
+  struct business *b = business("t1", "71", 1000), *read = NULL;
+  struct why why;
+  set(&b->access_token, "a1");
+  set(&b->refresh_token, "r1");
+  set(&b->name, "Tokens");
+  b->token_expires_ms = 42;
+  put(store, b);
+  put(store, business("t2", "72", 1000));
+  assert_int_equal(swapped(store, "t1", STORE_ACCESS_TOKEN, "a1", "a2"), ERR_OK);
+  assert_int_equal(swapped(store, "t1", STORE_ACCESS_TOKEN, "a1", "a3"), ERR_CONFLICT);
+  assert_int_equal(swapped(store, "t1", STORE_ACCESS_TOKEN, "r1", "a3"), ERR_CONFLICT);
+  assert_int_equal(swapped(store, "t1", STORE_REFRESH_TOKEN, "r1", "r2"), ERR_OK);
+  assert_int_equal(swapped(store, "t2", STORE_REFRESH_TOKEN, "r1", "r2"), ERR_CONFLICT); // it has none
+  assert_int_equal(swapped(store, "t3", STORE_ACCESS_TOKEN, "a1", "a2"), ERR_CONFLICT);  // nor is there such a business
+  assert_int_equal(store_begin(store, &why), ERR_OK);
+  assert_int_equal(swapped(store, "t1", STORE_ACCESS_TOKEN, "a2", "a4"), ERR_OK);
+  assert_int_equal(store_end(store, true, &why), ERR_OK);
+  assert_int_equal(store_get(store, "t1", &read, &why), ERR_OK);
+  assert_string_equal(read->access_token, "a4");
+  assert_string_equal(read->refresh_token, "r2");
+  assert_string_equal(read->name, "Tokens");
+  assert_int_equal(read->token_expires_ms, 42);
+  assert_int_equal(read->phone_count, 1);
+  business_free(read);
+  assert_int_equal(store_get(store, "t3", &read, &why), ERR_NOT_FOUND);
+  assert_int_equal(store_remove(store, "t1", &why), ERR_OK);
+  assert_int_equal(store_remove(store, "t2", &why), ERR_OK);
+}
+
 static void on_each(void *ctx, const struct business *b) {
   buf_printf(ctx, "%s(%u) ", b->id, b->phone_count);
 }

@@ -63,6 +63,7 @@ static void ram(void **state) {
   (void)state;
   struct store *store = opened("ram:"), *same = opened("ram:"), *other = opened("ram:other");
   lookups(store);
+  tokens(store);
   lists(store);
   transactions(store);
   assert_string_equal(found(same, DIRECTORY_PHONE, "5"), "e");
@@ -81,6 +82,7 @@ static void sqlite(void **state) {
   assert_int_not_equal(access(file(), F_OK), 0); // nothing is touched before it is needed
   mode_t old = umask(0);
   lookups(store);
+  tokens(store);
   umask(old);
   struct stat st;
   assert_int_equal(stat(file(), &st), 0);

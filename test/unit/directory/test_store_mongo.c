@@ -44,6 +44,7 @@ static void as_all_stores(void **state) {
   struct why why;
   uint64_t version;
   lookups(store);
+  tokens(store);
   lists(store);
   assert_int_equal(store_ping(store, &why), ERR_OK);
   assert_int_equal(store__changed(store, &version, &why), ERR_OK);
