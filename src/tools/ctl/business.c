@@ -7,10 +7,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "wahook/crypto.h"
-
-#define PAGE 1000
-
 enum err store_for(const struct ctl *ctl, bool make_directory, struct store **out, struct why *why) {
   struct buf uri = {NULL, 0, 0};
   const char *dir = ctl->config->server_state_dir;
@@ -40,8 +36,7 @@ static const struct rows_column columns[] = {
     {NULL, "created", false},
 };
 
-static void add_row(void *ctx, const struct business *b) {
-  struct rows *rows = ctx;
+static void add_row(struct rows *rows, const struct business *b) {
   rows_text(rows, b->id);
   rows_text(rows, b->name);
   rows_text(rows, b->sub_domain);
@@ -53,37 +48,24 @@ static void add_row(void *ctx, const struct business *b) {
   rows_time(rows, b->created_ms * 1000);
 }
 
-struct listing {
-  struct rows rows;
-  char *last_id;
-  unsigned in_page;
-};
-
-static void on_listed(void *ctx, const struct business *b) {
-  struct listing *listing = ctx;
-  add_row(&listing->rows, b);
-  listing->in_page++;
-  free(listing->last_id);
-  listing->last_id = xstrdup(b->id);
+static enum err on_listed(void *ctx, struct business *const *page, unsigned count, struct why *why) {
+  (void)why;
+  for (unsigned i = 0; i < count; i++)
+    add_row(ctx, page[i]);
+  return ERR_OK;
 }
 
 int business_list(struct ctl *ctl) {
   struct why why = {""};
   struct store *store = NULL;
-  struct listing listing = {.last_id = xstrdup(""), .in_page = PAGE};
-  rows_begin(&listing.rows, columns, COUNT_OF(columns), ctl->json);
+  struct rows rows;
+  rows_begin(&rows, columns, COUNT_OF(columns), ctl->json);
   enum err e = store_for(ctl, false, &store, &why);
-  while (!e && listing.in_page == PAGE) {
-    listing.in_page = 0;
-    char *after = xstrdup(listing.last_id);
-    e = store_each(store, false, after, PAGE, on_listed, &listing, &why);
-    free(after);
-  }
+  if (!e) e = bulk_read(store, on_listed, &rows, &why);
   if (!e)
-    rows_finish(&listing.rows, stdout, "no businesses (wahookctl business add, or wahookctl import)");
+    rows_finish(&rows, stdout, "no businesses (wahookctl business add, or wahookctl import)");
   else
-    buf_free(&listing.rows.out);
-  free(listing.last_id);
+    buf_free(&rows.out);
   store_close(store);
   return e ? ctl_fail(e, "business list", &why) : EX_OK;
 }

@@ -7,6 +7,7 @@
 #include <sysexits.h>
 
 #include "wahook/config.h"
+#include "wahook/crypto.h"
 #include "wahook/directory.h"
 
 // Beside sysexits.h: what was asked for is not there, or the daemon said no.
@@ -81,8 +82,12 @@ int queue_list(struct ctl *ctl);
 int queue_show(struct ctl *ctl);
 int queue_retry(struct ctl *ctl);
 int queue_drop(struct ctl *ctl);
+int token_rekey_run(struct ctl *ctl);
 int import_run(struct ctl *ctl);
 int export_run(struct ctl *ctl);
+int migrate_run(struct ctl *ctl);
+int indexes_show(struct ctl *ctl);
+int indexes_ensure(struct ctl *ctl);
 
 // ---------------------------------------------------------------- rows.c: tables for people, arrays for scripts
 
@@ -108,6 +113,7 @@ void rows_begin(struct rows *rows, const struct rows_column *columns, unsigned c
 void rows_text(struct rows *rows, const char *text);
 void rows_list(struct rows *rows, char *const *items, unsigned count); // "a,b" or an array
 void rows_number(struct rows *rows, int64_t value);
+void rows_number_or_none(struct rows *rows, int64_t value, bool known);         // "-" or null
 void rows_bool(struct rows *rows, bool value, const char *yes, const char *no); // words for people
 void rows_time(struct rows *rows, int64_t wall_us);                             // 0: "-" or null
 void rows_finish(struct rows *rows, FILE *to, const char *if_empty);
@@ -154,8 +160,13 @@ bool daemon_forget(const struct ctl *ctl, const struct business *business);
 // ---------------------------------------------------------------- shared by verbs
 
 enum err store_for(const struct ctl *ctl, bool make_directory, struct store **out, struct why *why) MUST_CHECK; // business.c
-struct token_keys;
-enum err token_keys_for(const struct ctl *ctl, struct token_keys **out, struct why *why) MUST_CHECK; // token.c
+// token.c: the configuration's keys; the same but no plain tokens; of these only the first of each kind, those that write.
+enum err token_keys_for(const struct ctl *ctl, struct token_keys **out, struct why *why) MUST_CHECK;
+enum err token_keys_opening(const struct ctl *ctl, struct token_keys **out, struct why *why) MUST_CHECK;
+enum err token_keys_writing(const struct ctl *ctl, struct token_keys **out, struct why *why) MUST_CHECK;
+// The format that --format names, or else the one that this deployment writes, the best that it has a key for. ERR_KEY: it has none;
+// ERR_RANGE: no such format.
+enum err token_format_for(const struct ctl *ctl, enum token_format *out, struct why *why) MUST_CHECK;
 // Reads a token: "-" or NULL from stdin (without echo on a terminal), else file:PATH or env:NAME. Wiped and freed by token_forget.
 enum err token_read(const char *from, char **out, struct why *why) MUST_CHECK;
 void token_forget(char *token);
@@ -171,5 +182,47 @@ struct progress {
 void progress_start(struct progress *p, uint64_t total);
 void progress_step(struct progress *p, uint64_t done, uint64_t items, int64_t now_us);
 void progress_end(struct progress *p);
+
+// ---------------------------------------------------------------- bulk.c: many businesses at once
+
+// Every business of a store, page by page. on_page borrows.
+typedef enum err bulk_on_page(void *ctx, struct business *const *page, unsigned count, struct why *why);
+enum err bulk_read(struct store *store, bulk_on_page *on_page, void *ctx, struct why *why) MUST_CHECK;
+
+// Writes in batches. When one does not go as a whole, each of it by itself, so that a bad one does not keep the others out.
+struct bulk_writer {
+  struct store *store;
+  unsigned max, count; // of a batch
+  struct bulk_item {
+    struct business *business;
+    uint64_t tag; // the caller's
+  } * items;
+  void (*on_done)(void *ctx, const struct business *b, uint64_t tag, const char *reason); // NULL: written, else why not
+  void *ctx;
+};
+void bulk_writer_start(struct bulk_writer *w, struct store *store, unsigned max);
+// Errors are of the store: all others are told to on_done.
+enum err bulk_put(struct bulk_writer *w, struct business *b, uint64_t tag, struct why *why) MUST_CHECK; // takes b
+enum err bulk_flush(struct bulk_writer *w, struct why *why) MUST_CHECK;
+void bulk_writer_free(struct bulk_writer *w);
+
+// One run over all businesses: its progress, complaints and summary.
+struct bulk_run {
+  const struct ctl *ctl;
+  struct progress progress;
+  int64_t started_us;
+  uint64_t done, failed;
+};
+struct bulk_count {
+  const char *name; // "only in the target", for scripts with _
+  uint64_t count;
+};
+void bulk_run_start(struct bulk_run *run, const struct ctl *ctl, uint64_t total);
+void bulk_run_step(struct bulk_run *run, unsigned count);
+// Names the business and the reason. `what` may be NULL.
+void bulk_run_failed(struct bulk_run *run, const char *id, const char *what, const char *reason);
+// Told as failed, too: those that a store counted and could not show.
+void bulk_run_unread(struct bulk_run *run, uint64_t counted, uint64_t read);
+void bulk_run_end(struct bulk_run *run, const struct bulk_count *counts, unsigned n);
 
 #endif

@@ -77,13 +77,19 @@ void rows_list(struct rows *rows, char *const *items, unsigned count) {
 }
 
 void rows_number(struct rows *rows, int64_t value) {
+  rows_number_or_none(rows, value, true);
+}
+
+void rows_number_or_none(struct rows *rows, int64_t value, bool known) {
   const char *key = next_cell(rows);
-  char text[24];
-  snprintf(text, sizeof text, "%lld", (long long)value);
-  if (rows->json)
+  char text[24] = "-";
+  if (known) snprintf(text, sizeof text, "%lld", (long long)value);
+  if (!rows->json)
+    add_cell(rows, span_of(text));
+  else if (known)
     json_put_i64(&rows->w, key, value);
   else
-    add_cell(rows, span_of(text));
+    json_put_string(&rows->w, key, NULL);
   end_cell(rows);
 }
 

@@ -80,19 +80,34 @@ void token_forget(char *token) {
 
 // ---------------------------------------------------------------- keys
 
-enum err token_keys_for(const struct ctl *ctl, struct token_keys **out, struct why *why) {
-  const struct config *c = ctl->config;
-  const char *fernet[16], *keys[16];
+#define KEYS_MAX 16
+
+static enum err keys_of(const struct config *c, size_t max, bool allow_plain, struct token_keys **out, struct why *why) {
+  const char *fernet[KEYS_MAX], *keys[KEYS_MAX];
   struct token_key_options options = {.fernet_secrets = fernet,
                                       .keys = keys,
                                       .salt = c->crypto_encryption_key_salt,
-                                      .allow_plain = c->crypto_allow_plain_tokens};
-  for (size_t i = 0; i < c->crypto_encryption_secret.count && i < COUNT_OF(fernet); i++)
+                                      .allow_plain = allow_plain};
+  for (size_t i = 0; i < c->crypto_encryption_secret.count && i < max; i++)
     fernet[options.fernet_count++] = c->crypto_encryption_secret.items[i];
-  for (size_t i = 0; i < c->crypto_encryption_key.count && i < COUNT_OF(keys); i++)
+  for (size_t i = 0; i < c->crypto_encryption_key.count && i < max; i++)
     keys[options.key_count++] = c->crypto_encryption_key.items[i];
   return token_keys_new(&options, out, why);
 }
+
+enum err token_keys_for(const struct ctl *ctl, struct token_keys **out, struct why *why) {
+  return keys_of(ctl->config, KEYS_MAX, ctl->config->crypto_allow_plain_tokens, out, why);
+}
+
+enum err token_keys_opening(const struct ctl *ctl, struct token_keys **out, struct why *why) {
+  return keys_of(ctl->config, KEYS_MAX, false, out, why);
+}
+
+enum err token_keys_writing(const struct ctl *ctl, struct token_keys **out, struct why *why) {
+  return keys_of(ctl->config, 1, false, out, why);
+}
+
+#define NO_KEY "no key is set to encrypt the token with (set crypto.encryption_key)"
 
 // The format that this deployment writes: the best one that it has a key for.
 static enum err default_format(const struct config *config, enum token_format *out, struct why *why) {
@@ -103,7 +118,7 @@ static enum err default_format(const struct config *config, enum token_format *o
   else if (config->crypto_allow_plain_tokens)
     *out = TOKEN_PLAIN;
   else {
-    why_set(why, "no key is set to encrypt the token with (set crypto.encryption_key)");
+    why_set(why, NO_KEY);
     return ERR_KEY;
   }
   return ERR_OK;
@@ -150,20 +165,31 @@ static void print_fields(const struct ctl *ctl, const char *const *pairs, size_t
   buf_free(&out);
 }
 
+enum err token_format_for(const struct ctl *ctl, enum token_format *out, struct why *why) {
+  const char *name = ctl_flag(ctl, "--format");
+  enum token_format format;
+  enum err e = name ? token_format_parse(span_of(name), &format) : default_format(ctl->config, &format, why);
+  if (name && (e || format == TOKEN_PLAIN)) {
+    why_set(why, "--format takes sealed, gcm or fernet, not \"%s\"", name);
+    return ERR_RANGE;
+  }
+  if (!e && format == TOKEN_PLAIN) {
+    why_set(why, NO_KEY);
+    e = ERR_KEY;
+  }
+  if (!e) *out = format;
+  return e;
+}
+
 int token_seal_run(struct ctl *ctl) {
   struct why why = {""};
   char *token = NULL, *sealed = NULL;
   struct token_keys *keys = NULL;
   enum token_format format;
-  const char *name = ctl_flag(ctl, "--format");
-  enum err e = name ? token_format_parse(span_of(name), &format) : default_format(ctl->config, &format, &why);
-  if (name && (e || format == TOKEN_PLAIN)) {
-    ctl_complain("--format takes sealed, gcm or fernet, not \"%s\"", name);
+  enum err e = token_format_for(ctl, &format, &why);
+  if (e == ERR_RANGE) {
+    ctl_complain("%s", why.text);
     return EX_USAGE;
-  }
-  if (!e && format == TOKEN_PLAIN) {
-    why_set(&why, "no key is set to encrypt the token with (set crypto.encryption_key)");
-    e = ERR_KEY;
   }
   if (!e) e = token_read(ctl_argument(ctl, 0), &token, &why);
   if (!e) e = token_keys_for(ctl, &keys, &why);

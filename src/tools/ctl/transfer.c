@@ -12,16 +12,25 @@
 struct import {
   const char *name; // of the file, for messages
   FILE *file;
-  struct store *store;
+  struct bulk_writer writer;
   struct arena arena;
   struct progress progress;
-  uint64_t line, bytes, taken, refused, batch, in_batch;
+  uint64_t line, bytes, taken, refused;
 };
 
-static void refuse(struct import *im, const char *reason) {
+static void refuse(struct import *im, uint64_t line, const char *reason) {
   im->refused++;
-  if (im->refused <= COMPLAINTS_MAX) ctl_complain("%s:%llu: %s", im->name, (unsigned long long)im->line, reason);
+  if (im->refused <= COMPLAINTS_MAX) ctl_complain("%s:%llu: %s", im->name, (unsigned long long)line, reason);
   if (im->refused == COMPLAINTS_MAX) ctl_complain("further lines like that are only counted");
+}
+
+static void on_written(void *ctx, const struct business *b, uint64_t line, const char *reason) {
+  struct import *im = ctx;
+  (void)b;
+  if (reason)
+    refuse(im, line, reason);
+  else
+    im->taken++;
 }
 
 // One line: taken, refused (a bad one does not keep the others out), or an error of the store.
@@ -35,26 +44,14 @@ static enum err take_line(struct import *im, struct span line, struct why *why) 
   if (e) {
     char text[80];
     snprintf(text, sizeof text, "no JSON document (column %zu)", bad_at + 1);
-    refuse(im, text);
+    refuse(im, im->line, text);
     return ERR_OK;
   }
   if (business_from_json(document, &b, &reason)) {
-    refuse(im, reason.text);
+    refuse(im, im->line, reason.text);
     return ERR_OK;
   }
-  if (!*b->id) {
-    refuse(im, "the document has no _id");
-    business_free(b);
-    return ERR_OK;
-  }
-  if (!im->in_batch) e = store_begin(im->store, why);
-  if (!e) e = store_put(im->store, b, why);
-  business_free(b);
-  if (e) return e;
-  im->taken++;
-  if (++im->in_batch < im->batch) return ERR_OK;
-  im->in_batch = 0;
-  return store_end(im->store, true, why);
+  return bulk_put(&im->writer, b, im->line, why);
 }
 
 static enum err take_all(struct import *im, struct why *why) {
@@ -68,7 +65,7 @@ static enum err take_all(struct import *im, struct why *why) {
     while (text.len && strchr("\r\n \t", text.ptr[text.len - 1]))
       text.len--;
     if (text.len > LINE_MAX_BYTES)
-      refuse(im, "the line is longer than 1 MiB");
+      refuse(im, im->line, "the line is longer than 1 MiB");
     else if (text.len)
       e = take_line(im, text, why);
     if (im->line % 256 == 0) progress_step(&im->progress, im->bytes, im->line, clock_mono_us());
@@ -79,10 +76,8 @@ static enum err take_all(struct import *im, struct why *why) {
   }
   // What was whole before the error stays: the summary counts it.
   struct why ignored;
-  if (im->in_batch) {
-    enum err end = store_end(im->store, true, e ? &ignored : why);
-    if (!e) e = end;
-  }
+  enum err end = bulk_flush(&im->writer, e ? &ignored : why);
+  if (!e) e = end;
   if (line) explicit_bzero(line, room);
   free(line);
   return e;
@@ -112,9 +107,11 @@ static enum err open_input(struct import *im, const char *name, struct why *why)
 
 int import_run(struct ctl *ctl) {
   struct why why = {""};
-  struct import im = {.batch = 5000};
-  const char *batch = ctl_flag(ctl, "--batch");
-  if (batch && (span_u64(span_of(batch), &im.batch) || im.batch < 1 || im.batch > 1000000)) {
+  struct import im = {.writer = {.on_done = on_written, .ctx = &im}};
+  struct store *store = NULL;
+  uint64_t batch = 5000;
+  const char *given = ctl_flag(ctl, "--batch");
+  if (given && (span_u64(span_of(given), &batch) || batch < 1 || batch > 1000000)) {
     ctl_complain("--batch takes a number from 1 to 1000000");
     return EX_USAGE;
   }
@@ -125,12 +122,14 @@ int import_run(struct ctl *ctl) {
     return EX_NOINPUT;
   }
   arena_init(&im.arena, 65536, (size_t)64 << 20);
-  e = store_for(ctl, true, &im.store, &why);
+  e = store_for(ctl, true, &store, &why);
+  bulk_writer_start(&im.writer, store, (unsigned)batch);
   if (!e) e = take_all(&im, &why);
   progress_end(&im.progress);
-  if (im.store) summarize(ctl, &im, (double)(clock_mono_us() - started_us) / 1e6);
+  if (store) summarize(ctl, &im, (double)(clock_mono_us() - started_us) / 1e6);
   if (im.taken) (void)daemon_forget(ctl, NULL);
-  store_close(im.store);
+  bulk_writer_free(&im.writer);
+  store_close(store);
   arena_free(&im.arena);
   if (im.file != stdin) fclose(im.file);
   if (e) return ctl_fail(e, "import", &why);
@@ -139,41 +138,29 @@ int import_run(struct ctl *ctl) {
 
 // ---------------------------------------------------------------- export
 
-#define PAGE 1000
-
-struct export {
-  struct buf line;
-  char *last_id;
-  unsigned in_page;
-};
-
-static void on_exported(void *ctx, const struct business *b) {
-  struct export *ex = ctx;
-  struct json_writer w;
-  buf_clear(&ex->line);
-  json_start(&w, &ex->line);
-  business_to_json(b, &w, NULL);
-  buf_add_byte(&ex->line, '\n');
-  fwrite(ex->line.data, 1, ex->line.len, stdout);
-  ex->in_page++;
-  free(ex->last_id);
-  ex->last_id = xstrdup(b->id);
+static enum err on_exported(void *ctx, struct business *const *page, unsigned count, struct why *why) {
+  struct buf *line = ctx;
+  for (unsigned i = 0; i < count; i++) {
+    struct json_writer w;
+    buf_clear(line);
+    json_start(&w, line);
+    business_to_json(page[i], &w, NULL);
+    buf_add_byte(line, '\n');
+    fwrite(line->data, 1, line->len, stdout);
+  }
+  if (!ferror(stdout)) return ERR_OK;
+  why_set(why, "stdout: %s", strerror(errno));
+  return ERR_IO;
 }
 
 int export_run(struct ctl *ctl) {
   struct why why = {""};
   struct store *store = NULL;
-  struct export ex = {.last_id = xstrdup(""), .in_page = PAGE};
+  struct buf line = {NULL, 0, 0};
   enum err e = store_for(ctl, false, &store, &why);
-  while (!e && ex.in_page == PAGE && !ferror(stdout)) {
-    ex.in_page = 0;
-    char *after = xstrdup(ex.last_id);
-    e = store_each(store, false, after, PAGE, on_exported, &ex, &why);
-    free(after);
-  }
+  if (!e) e = bulk_read(store, on_exported, &line, &why);
   store_close(store);
-  if (ex.line.data) explicit_bzero(ex.line.data, ex.line.cap);
-  buf_free(&ex.line);
-  free(ex.last_id);
+  if (line.data) explicit_bzero(line.data, line.cap);
+  buf_free(&line);
   return e ? ctl_fail(e, "export", &why) : EX_OK;
 }

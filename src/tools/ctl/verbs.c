@@ -24,6 +24,13 @@ static const struct ctl_flag seal_flags[] = {
     {NULL, NULL, NULL},
 };
 
+static const struct ctl_flag rekey_flags[] = {
+    {"--format", "FORMAT", "sealed, gcm or fernet for all, instead of each in its own"},
+    {"--plain", NULL, "encrypt those that are plain text, too"},
+    {"--dry-run", NULL, "say what would be done, write nothing"},
+    {NULL, NULL, NULL},
+};
+
 static const struct ctl_flag open_flags[] = {
     {"--yes-show-secret", NULL, "print the whole token"},
     {NULL, NULL, NULL},
@@ -54,7 +61,14 @@ static const struct ctl_flag all_flags[] = {
 };
 
 static const struct ctl_flag import_flags[] = {
-    {"--batch", "N", "businesses in one transaction (default 5000)"},
+    {"--batch", "N", "businesses written at once (default 5000)"},
+    {NULL, NULL, NULL},
+};
+
+static const struct ctl_flag migrate_flags[] = {
+    {"--from", "URI", "where they are (default: the configured store)"},
+    {"--to", "URI", "where they shall be: sqlite:PATH, mongodb://..., file:PATH, env:NAME"},
+    {"--dry-run", NULL, "say what would be done, write nothing"},
     {NULL, NULL, NULL},
 };
 
@@ -79,6 +93,7 @@ const struct ctl_verb ctl__verbs[] = {
     {"token", "seal", "[FROM]", 0, 1, seal_flags, token_seal_run, "encrypt a token as it is stored"},
     {"token", "open", "[FROM]", 0, 1, open_flags, token_open_run, "try to decrypt a stored token"},
     {"token", "detect", "[FROM]", 0, 1, NO_FLAGS, token_detect_run, "name the format of a stored token"},
+    {"token", "rekey", "", 0, 0, rekey_flags, token_rekey_run, "encrypt all stored tokens with the first key again"},
     {"cache", "clear", "", 0, 0, NO_FLAGS, cache_clear, "make every process forget the businesses it remembers"},
     {"cache", "warmup", "", 0, 0, NO_FLAGS, cache_warmup, "make every process load the first active businesses"},
     {"queue", "list", "", 0, 0, list_flags, queue_list, "list jobs, newest first"},
@@ -88,5 +103,8 @@ const struct ctl_verb ctl__verbs[] = {
     {"send", NULL, "[TEXT]", 0, 1, send_flags, send_run, "post a signed test webhook to the daemon"},
     {"import", NULL, "FILE", 1, 1, import_flags, import_run, "take businesses over from JSON lines (-: stdin)"},
     {"export", NULL, "", 0, 0, NO_FLAGS, export_run, "write all businesses as JSON lines, tokens as they are stored"},
+    {"migrate", NULL, "", 0, 0, migrate_flags, migrate_run, "copy all businesses to another store"},
+    {"indexes", "show", "", 0, 0, NO_FLAGS, indexes_show, "list the indexes that look-ups need"},
+    {"indexes", "ensure", "", 0, 0, NO_FLAGS, indexes_ensure, "make those that are missing"},
 };
 const unsigned ctl__verb_count = COUNT_OF(ctl__verbs);
