@@ -29,6 +29,12 @@ def pymongo():
     return driver
 
 
+def object_id(hex_digits):
+    pymongo()
+    import bson
+    return bson.ObjectId(hex_digits)
+
+
 def with_database(uri, name):
     return urllib.parse.urlsplit(uri)._replace(path="/" + name).geturl()
 
