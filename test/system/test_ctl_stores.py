@@ -2,12 +2,15 @@
 
 import datetime
 import json
+import os
+import pty
+import subprocess
 import types
 
 import pytest
 
-from conftest import business, ctl
-from mongo import mongo, object_id
+from conftest import BUILD, PATIENCE, business, ctl, wait_for
+from mongo import mongo, mongo_server, object_id
 
 KEY, OLD_KEY = "the new passphrase", "the old passphrase"
 SECRET, OLD_SECRET = "new-encryption-secret-0123456789", "test-encryption-secret-0123456789"
@@ -308,3 +311,97 @@ def test_indexes_of_sqlite(directory):
     for verb in ("show", "ensure"):
         assert "there is nothing to do" in ctl(place, "indexes", verb).stdout
         assert answer(place, "indexes", verb) == []
+
+
+# ---------------------------------------------------------------- interrupted, and in the way of others
+
+
+def begin(place, *args):
+    env = {"PATH": os.environ["PATH"], **{k: v for k, v in os.environ.items() if k.endswith("SAN_OPTIONS")}, **place.variables}
+    return subprocess.Popen([str(BUILD / "wahookctl"), *args], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def renewed(place, count):
+    """So many businesses with tokens under the old key, the new one before it."""
+    stored = sealed(place, "EAAmany", "sealed", WAHOOK_CRYPTO_ENCRYPTION_KEY=OLD_KEY)
+    fill(place, [business(n, whatsappAccessToken=stored) for n in range(count)])
+    place.variables["WAHOOK_CRYPTO_ENCRYPTION_KEY"] = f"{KEY},{OLD_KEY}"
+    return stored
+
+
+def test_rekey_goes_on_where_it_was_killed(place):
+    old = renewed(place, 3000)
+    process = begin(place, "token", "rekey")
+    left = lambda: sum(d["whatsappAccessToken"] == old for d in exported(place))
+    wait_for(lambda: left() < 3000 or process.poll() is not None, what="a first token under the new key")
+    process.kill()
+    process.communicate()
+    before = left()
+    assert counts(answer(place, "token", "rekey")) == {"rekeyed": before, "current": 3000 - before, "plain": 0, "failed": 0}
+    assert left() == 0
+
+
+def test_rekey_loses_no_token_that_comes_meanwhile(mongo, directory):
+    place = place_of(directory, mongo.uri)
+    renewed(place, 2000)
+    theirs = sealed(place, "EAAtheirs", "sealed", WAHOOK_CRYPTO_ENCRYPTION_KEY=OLD_KEY)
+    process = begin(place, "token", "rekey")
+    others = [f"b{n}" for n in range(1999, 0, -4)]
+    for name in others:
+        mongo.businesses.update_one({"_id": name}, {"$set": {"whatsappAccessToken": theirs}})
+    out, err = process.communicate(timeout=60 * PATIENCE)
+    assert process.returncode == 0 and "2000 rekeyed" in out, (out, err)
+    ctl(place, "token", "rekey")
+    place.variables["WAHOOK_CRYPTO_ENCRYPTION_KEY"] = KEY
+    stored = {d["_id"]: d["whatsappAccessToken"] for d in mongo.businesses.find()}
+    for name in others[:3] + others[-3:]:
+        assert ctl(place, "token", "open", "--yes-show-secret", stdin=stored[name]).stdout == "EAAtheirs\n"
+    assert not any(s == theirs for s in stored.values())
+
+
+def test_a_server_that_dies_under_a_migration(mongo_server, directory):
+    place = place_of(directory, f"sqlite:{directory}/businesses.db")
+    fill(place, [business(n) for n in range(5000)])
+    uri = mongo_server.uri + "copy?serverSelectionTimeoutMS=1000"
+    process = begin(place, "migrate", "--to", uri)
+    with mongo_server.client() as client:
+        wait_for(lambda: client.copy.businesses.estimated_document_count() or process.poll() is not None, what="a first copy")
+    mongo_server.kill()
+    out, err = process.communicate(timeout=60 * PATIENCE)
+    assert process.returncode == 69 and "migrate: MongoDB: " in err or process.returncode == 0, (out, err)
+    assert ctl(place, "migrate", "--to", uri, check=False).returncode == 69
+    mongo_server.start()
+    again = counts(answer(place, "migrate", "--to", uri))
+    assert again["new"] + again["same"] + again["changed"] == 5000 and again["failed"] == 0
+    with mongo_server.client() as client:
+        assert client.copy.businesses.count_documents({"name": {"$exists": True}}) == 5000
+
+
+def test_progress_is_shown_on_a_terminal(two):
+    fill(two, [business(n) for n in range(2500)])
+    ours, theirs = pty.openpty()
+    env = {"PATH": os.environ["PATH"], **two.variables}
+    done = subprocess.run([str(BUILD / "wahookctl"), "migrate", "--to", two.mongo.uri], env=env, stdout=subprocess.PIPE, stderr=theirs,
+                          text=True, timeout=60 * PATIENCE)
+    os.close(theirs)
+    shown = os.read(ours, 65536).decode()
+    os.close(ours)
+    assert done.returncode == 0 and done.stdout.startswith("2500 new")
+    assert "] " in shown and "%  1000" in shown and shown.endswith("\r\x1b[K")
+
+
+def test_a_running_daemon_uses_tokens_under_the_new_key(world, mongo):
+    """Rotation as an operator does it: nothing is lost, and in the end the old key is gone."""
+    daemon, box = world.start(directory_store=mongo.uri, crypto_allow_plain_tokens=None, crypto_encryption_key=OLD_KEY)
+    env = types.SimpleNamespace(variables=daemon.variables)
+    ctl(env, "business", "add", "b1", "--phone", "10001", "--token", "-", stdin="EAAtoken-of-1")
+    ctl(env, "send", "--to", "10001", "one")
+    box.wait_messages(1)
+    env.variables["WAHOOK_CRYPTO_ENCRYPTION_KEY"] = f"{KEY},{OLD_KEY}"
+    assert "1 rekeyed" in ctl(env, "token", "rekey").stdout
+    daemon.stop()
+    env.variables["WAHOOK_CRYPTO_ENCRYPTION_KEY"] = KEY
+    again = world.daemon(graph_port=box.port, port=world.port, directory_store=mongo.uri, crypto_allow_plain_tokens=None,
+                         crypto_encryption_key=KEY)
+    ctl(again, "send", "--to", "10001", "two")
+    assert [m["bearer"] for m in box.wait_messages(2)] == ["EAAtoken-of-1"] * 2
