@@ -60,6 +60,7 @@ help:
 	  'make unit F=http       unit tests (of one folder)' 'make system K=webhook  system tests (that match)' \
 	  'make endurance  what an operator does to a running daemon, under load and at full length (30 minutes)' \
 	  'make load     build build/wahook-load, the load generator of tests and benches' \
+	  'make bench    wahookd beside what would be put in its place, measured in one session (bench/README.md has the other benches)' \
 	  'make fuzz     replay the fuzz corpus    make fuzz-long T=600   fuzz every target for T seconds' \
 	  'make lint     house rules, formatting, man pages   make format' \
 	  'make asan ubsan tsan   unit and system tests under a sanitizer' \
@@ -135,6 +136,8 @@ $(BUILD)/obj/bench/%.o: bench/%.c Makefile
 $(BUILD)/wahook-load: $(TOOL_LOAD) $(call libs_of,crypto $(call below,crypto)) $(LLHTTP_LIB)
 	@echo "  LINK  $@"
 	$(call link,$(TOOL_LOAD),$(call libs_of,crypto $(call below,crypto)))
+
+include bench/bench.mk
 
 # Pages that are compiled in (with .incbin): the object depends on them.
 $(BUILD)/obj/tools/sandbox/%.o: $(wildcard src/tools/sandbox/*.html)

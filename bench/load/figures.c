@@ -86,7 +86,10 @@ void figures_write(const struct figures *f, const struct figures_frame *frame, F
   json_put_double(&w, "sent", per_second(f->sent, frame->seconds), 1);
   json_put_double(&w, "ok", per_second(f->ok, frame->seconds), 1);
   json_close(&w, '}');
-  if (frame->whole) json_put_double(&w, "cpu", frame->cpu, 3);
+  if (frame->whole) {
+    json_put_double(&w, "cpu", frame->cpu, 3);
+    json_put_i64(&w, "started_us", frame->started_us);
+  }
   json_close(&w, '}');
   fprintf(to, "%s\n", text.data);
   fflush(to);

@@ -115,6 +115,7 @@ struct figures_frame {
   uint64_t unsent;            // due, but no connection was free for them
   uint64_t unacknowledged;    // messages that wait to be sent again
   double cpu;                 // cores that the generator used
+  int64_t started_us;         // wall clock when the first request was due
 };
 void figures_merge(struct figures *into, const struct figures *from);
 // One line of JSON.
@@ -187,6 +188,7 @@ struct run {
   unsigned stops; // signals
   int64_t timeout_ns, start_ns, end_ns, drain_ns, interval_ns, told_ns;
   double cpu_seconds;          // used when the clock started
+  int64_t started_us;          // wall clock then
   uint64_t next_number, limit; // messages
   uint64_t busy, connecting;   // connections
   struct lane kept, fresh;

@@ -154,6 +154,7 @@ static void start_sending(struct run *run, int64_t now_ns) {
   run->end_ns = o->duration > 0 ? now_ns + ns_of(o->duration) : INT64_MAX;
   run->interval_ns = o->interval > 0 ? now_ns + ns_of(o->interval) : INT64_MAX;
   run->cpu_seconds = cpu_seconds();
+  run->started_us = clock_wall_us();
 }
 
 static void start_draining(struct run *run, int64_t now_ns) {
@@ -234,6 +235,7 @@ static void report(struct run *run) {
   close_interval(run);
   struct figures_frame frame = frame_of(run, run->start_ns, run->end_ns);
   frame.whole = true;
+  frame.started_us = run->started_us;
   if (now_ns > run->start_ns) frame.cpu = (cpu_seconds() - run->cpu_seconds) / seconds_of(now_ns - run->start_ns);
   figures_write(run->total, &frame, stdout);
 }

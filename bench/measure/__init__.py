@@ -1,0 +1,1 @@
+"""The benches' own modules; bench/README.md tells which does what."""
