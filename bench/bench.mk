@@ -1,4 +1,5 @@
 # Benches: nothing here is part of `all` or of a test run. See bench/README.md.
+BENCH_CORE  ?= 0# that stages and instructions run on
 BENCH_PEERS := epoll nginx lua fastify python go none durable whole
 
 .PHONY: bench deps-bench $(BENCH_PEERS:%=bench-%)
@@ -10,3 +11,20 @@ bench: deps-bench
 $(BENCH_PEERS:%=bench-%): bench-%: deps-bench
 	@$(MAKE) --no-print-directory -s all load
 	@bench/run $*
+
+# ---------------------------------------------------------------- stages: each step by itself
+
+STAGES_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,$(sort $(wildcard bench/stages/*.c))) $(filter-out %/main.o,$(TOOL_LOAD))
+# A step inside a folder is reached as its unit tests reach it.
+$(BUILD)/obj/bench/stages/http.o: CPPFLAGS += -Isrc/http
+$(BUILD)/obj/bench/stages/webhook.o: CPPFLAGS += -Isrc/webhook
+$(BUILD)/obj/bench/stages/directory.o: CPPFLAGS += -Isrc/directory
+$(BUILD)/obj/bench/stages/main.o: CPPFLAGS += -Ibench/load
+$(BUILD)/bench-stages: $(STAGES_OBJ) $(ALL_LIBS) $(LLHTTP_LIB)
+	@echo "  LINK  $@"
+	$(call link,$(STAGES_OBJ),$(ALL_LIBS))
+
+.PHONY: bench-stages
+bench-stages: $(BUILD)/bench-stages
+	@mkdir -p bench/results
+	@taskset -c $(BENCH_CORE) $(BUILD)/bench-stages $(BUILD) bench/results/stages.json $(S)
