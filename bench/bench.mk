@@ -28,3 +28,15 @@ $(BUILD)/bench-stages: $(STAGES_OBJ) $(ALL_LIBS) $(LLHTTP_LIB)
 bench-stages: $(BUILD)/bench-stages
 	@mkdir -p bench/results
 	@taskset -c $(BENCH_CORE) $(BUILD)/bench-stages $(BUILD) bench/results/stages.json $(S)
+
+# ---------------------------------------------------------------- instructions per webhook
+
+INSTRUCTIONS_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard bench/instructions/*.c)) $(filter-out %/main.o,$(TOOL_LOAD))
+$(BUILD)/obj/bench/instructions/main.o: CPPFLAGS += -Ibench/load
+$(BUILD)/bench-instructions: $(INSTRUCTIONS_OBJ) $(ALL_LIBS) $(LLHTTP_LIB)
+	@echo "  LINK  $@"
+	$(call link,$(INSTRUCTIONS_OBJ),$(ALL_LIBS))
+
+.PHONY: bench-instructions
+bench-instructions: $(BUILD)/bench-instructions
+	@WAHOOK_BUILD=$(abspath $(BUILD)) bench/instructions/count $(if $(RECORD),--record)
