@@ -40,3 +40,10 @@ $(BUILD)/bench-instructions: $(INSTRUCTIONS_OBJ) $(ALL_LIBS) $(LLHTTP_LIB)
 .PHONY: bench-instructions
 bench-instructions: $(BUILD)/bench-instructions
 	@WAHOOK_BUILD=$(abspath $(BUILD)) bench/instructions/count $(if $(RECORD),--record)
+
+# ---------------------------------------------------------------- the edge, and scale
+
+.PHONY: bench-edge bench-curves
+bench-edge bench-curves: bench-%: deps-bench
+	@$(MAKE) --no-print-directory -s all load
+	@bench/$* $(C)

@@ -56,6 +56,16 @@ static void put_latency(struct json_writer *w, const struct latency *l) {
   json_close(w, '}');
 }
 
+static void put_bystand(struct json_writer *w, const struct bystand_figures *b) {
+  json_open(w, "bystanders", '{');
+  json_put_u64(w, "slow", b->slow);
+  json_put_u64(w, "idle", b->idle);
+  json_put_u64(w, "open", b->open);
+  json_put_u64(w, "opened", b->opened);
+  json_put_u64(w, "ended_by_server", b->ended);
+  json_close(w, '}');
+}
+
 static double per_second(uint64_t n, double seconds) {
   return seconds > 0 ? (double)n / seconds : 0;
 }
@@ -89,6 +99,7 @@ void figures_write(const struct figures *f, const struct figures_frame *frame, F
   if (frame->whole) {
     json_put_double(&w, "cpu", frame->cpu, 3);
     json_put_i64(&w, "started_us", frame->started_us);
+    if (frame->bystand.slow || frame->bystand.idle) put_bystand(&w, &frame->bystand);
   }
   json_close(&w, '}');
   fprintf(to, "%s\n", text.data);

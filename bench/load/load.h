@@ -18,7 +18,7 @@
 
 struct load_options {
   char *target, *path, *app_secret, *phones, *body, *acknowledged;
-  uint64_t conversations, connections, count, prepare;
+  uint64_t conversations, connections, count, prepare, slow, idle;
   double rate, new_rate, duration, interval, timeout; // per second, seconds
   bool get, retry;
 };
@@ -74,6 +74,22 @@ enum err answer_feed(struct answer *answer, struct span *bytes) MUST_CHECK;
 // The connection's end: true when the answer is complete by it.
 bool answer_end(struct answer *answer);
 
+// ---------------------------------------------------------------- who stands about (bystand.c)
+
+struct bystand_figures {
+  uint64_t slow, idle;          // wanted
+  uint64_t open, opened, ended; // now; ever; by the server
+};
+struct bystand;
+// Opens them. `request`: what the slow ones send, for ever.
+struct bystand *bystand_new(const struct target *target, struct span request, uint64_t slow, uint64_t idle);
+void bystand_free(struct bystand *bystand);
+int bystand_fd(const struct bystand *bystand); // readable: call bystand_on_events
+void bystand_on_events(struct bystand *bystand);
+void bystand_visit(struct bystand *bystand, int64_t now_ns);
+int64_t bystand_due(const struct bystand *bystand); // of the next visit; INT64_MAX: there are none
+struct bystand_figures bystand_figures(const struct bystand *bystand);
+
 // ---------------------------------------------------------------- what it counts (latency.c, figures.c)
 
 // Log-linear, exact to 1/64, over 1 us .. 38 hours.
@@ -116,6 +132,7 @@ struct figures_frame {
   uint64_t unacknowledged;    // messages that wait to be sent again
   double cpu;                 // cores that the generator used
   int64_t started_us;         // wall clock when the first request was due
+  struct bystand_figures bystand;
 };
 void figures_merge(struct figures *into, const struct figures *from);
 // One line of JSON.
@@ -182,11 +199,12 @@ struct run {
   const struct load_options *options;
   struct messages *messages;
   struct target target;
+  struct bystand *bystand;
   FILE *acknowledged;
   int epoll_fd, signal_fd;
   enum phase phase;
   unsigned stops; // signals
-  int64_t timeout_ns, start_ns, end_ns, drain_ns, interval_ns, told_ns;
+  int64_t timeout_ns, settled_ns, start_ns, end_ns, drain_ns, interval_ns, told_ns;
   double cpu_seconds;          // used when the clock started
   int64_t started_us;          // wall clock then
   uint64_t next_number, limit; // messages

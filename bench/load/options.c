@@ -30,6 +30,8 @@ static const struct option_row {
     {"connections", "N", OPTION_COUNT, AT(connections), 1000000, "1", "keep-alive connections"},
     {"rate", "R", OPTION_REAL, AT(rate), 10000000, "0", "requests a second over them, whatever the answers do; 0: as fast as answers come"},
     {"new-rate", "C", OPTION_REAL, AT(new_rate), 100000, "0", "besides, C new connections a second with one request each"},
+    {"slow", "N", OPTION_COUNT, AT(slow), 1000000, "0", "besides, N connections that send a byte of a request each second"},
+    {"idle", "N", OPTION_COUNT, AT(idle), 1000000, "0", "besides, N connections that send nothing"},
     {"duration", "S", OPTION_REAL, AT(duration), 10000000, NULL, "seconds to send for (10, unless there is a count)"},
     {"count", "N", OPTION_COUNT, AT(count), LOAD_MESSAGES_MAX, NULL, "end after so many messages"},
     {"prepare", "N", OPTION_COUNT, AT(prepare), 100000000, "0", "sign the first N messages before the clock starts (32 bytes each)"},

@@ -22,6 +22,7 @@
 #define FILES_BESIDES 16 // descriptors that are not connections
 #define FRESH_SPARE   64
 #define FILE_BUFFER   1048576
+#define SETTLE_NS     1000000000 // that those who stand about get before the clock starts: the server has to take them in
 
 static double seconds_of(int64_t ns) {
   return (double)ns / LOAD_NS_PER_SECOND;
@@ -56,14 +57,15 @@ static void lane_open(struct lane *lane, struct run *run, bool keeps, uint64_t c
 // New connections: as many as there can be at once, each of which may last for the whole timeout.
 static enum err lanes_open(struct run *run, struct why *why) {
   const struct load_options *o = run->options;
-  uint64_t room = files_max(), fresh = 0;
-  if (o->connections > room) {
-    why_set(why, "--connections: the system gives this process %llu descriptors at most (ulimit -n)", (unsigned long long)room);
+  uint64_t room = files_max(), steady = o->connections + o->slow + o->idle, fresh = 0;
+  if (steady > room) {
+    why_set(why, "--connections, --slow and --idle: the system gives this process %llu descriptors at most (ulimit -n)",
+            (unsigned long long)room);
     return ERR_CONFIG;
   }
   if (o->new_rate > 0) {
     double wanted = o->new_rate * o->timeout + FRESH_SPARE;
-    fresh = wanted < (double)(room - o->connections) ? (uint64_t)wanted : room - o->connections;
+    fresh = wanted < (double)(room - steady) ? (uint64_t)wanted : room - steady;
   }
   lane_open(&run->kept, run, true, o->connections, o->rate);
   lane_open(&run->fresh, run, false, fresh, o->new_rate);
@@ -75,6 +77,14 @@ static void lane_close(struct lane *lane) {
     if (lane->conns[i].fd >= 0) close(lane->conns[i].fd);
   free(lane->conns);
   pace_free(&lane->pace);
+}
+
+// An event without a connection is of the signals, one with the bystanders' own address of theirs.
+static void watch_bystanders(struct run *run) {
+  const struct load_options *o = run->options;
+  run->bystand = bystand_new(&run->target, messages_request(run->messages, 0, false), o->slow, o->idle);
+  struct epoll_event event = {.events = EPOLLIN, .data.ptr = run->bystand};
+  if (epoll_ctl(run->epoll_fd, EPOLL_CTL_ADD, bystand_fd(run->bystand), &event) != 0) die("epoll_ctl: error %d", errno);
 }
 
 static void watch_signals(struct run *run) {
@@ -166,7 +176,9 @@ static void start_draining(struct run *run, int64_t now_ns) {
 // Does what time brings; false at the end of the run.
 static bool on_time(struct run *run, int64_t now_ns) {
   conn_expire(run, now_ns);
-  if (run->phase == PHASE_OPENING && (!run->connecting || run->stops)) start_sending(run, now_ns);
+  bystand_visit(run->bystand, now_ns);
+  bool ready = !run->connecting && now_ns >= run->settled_ns;
+  if (run->phase == PHASE_OPENING && (ready || run->stops)) start_sending(run, now_ns);
   if (run->phase == PHASE_SENDING && (now_ns >= run->end_ns || run->next_number >= run->limit || run->stops)) start_draining(run, now_ns);
   if (run->phase == PHASE_DRAINING) {
     bool waits = run->busy || pace_retries(&run->kept.pace) || pace_retries(&run->fresh.pace);
@@ -185,13 +197,13 @@ static int64_t sooner(int64_t a, int64_t b) {
 }
 
 static int64_t next_time(const struct run *run, int64_t now_ns) {
-  int64_t next = run->interval_ns;
+  int64_t next = sooner(run->interval_ns, bystand_due(run->bystand));
   bool more = run->phase == PHASE_SENDING && run->next_number < run->limit;
   if (run->open) next = sooner(next, run->open->until_ns);
   if (run->resting) next = sooner(next, run->resting->until_ns);
   if (run->phase == PHASE_SENDING) next = sooner(next, run->end_ns);
   if (run->phase == PHASE_DRAINING) next = sooner(next, run->drain_ns);
-  if (run->phase == PHASE_OPENING) return next;
+  if (run->phase == PHASE_OPENING) return run->settled_ns > now_ns ? sooner(next, run->settled_ns) : next;
   if (run->kept.free) next = sooner(next, pace_due(&run->kept.pace, more, now_ns));
   if (run->fresh.free) next = sooner(next, pace_due(&run->fresh.pace, more, now_ns));
   return next;
@@ -211,7 +223,9 @@ static void turn(struct run *run, int64_t now_ns) {
   int n = epoll_pwait2(run->epoll_fd, events, EVENTS, &timeout, NULL);
   if (n < 0 && errno != EINTR) die("epoll_pwait2: error %d", errno);
   for (int i = 0; i < n; i++)
-    if (events[i].data.ptr)
+    if (events[i].data.ptr == run->bystand)
+      bystand_on_events(run->bystand);
+    else if (events[i].data.ptr)
       conn_on_event(events[i].data.ptr, events[i].events, clock_mono_ns());
     else
       on_signal(run);
@@ -221,6 +235,7 @@ static void run_loop(struct run *run) {
   int64_t now_ns = clock_mono_ns();
   run->phase = PHASE_OPENING;
   run->interval_ns = INT64_MAX;
+  if (run->options->slow || run->options->idle) run->settled_ns = now_ns + SETTLE_NS;
   for (size_t i = 0; i < run->kept.conn_count; i++)
     conn_open_ahead(&run->kept.conns[i], now_ns);
   while (on_time(run, now_ns)) {
@@ -236,6 +251,7 @@ static void report(struct run *run) {
   struct figures_frame frame = frame_of(run, run->start_ns, run->end_ns);
   frame.whole = true;
   frame.started_us = run->started_us;
+  frame.bystand = bystand_figures(run->bystand);
   if (now_ns > run->start_ns) frame.cpu = (cpu_seconds() - run->cpu_seconds) / seconds_of(now_ns - run->start_ns);
   figures_write(run->total, &frame, stdout);
 }
@@ -254,8 +270,10 @@ enum err load_run(const struct load_options *options, struct messages *messages,
   enum err e = lanes_open(run, why);
   if (e == ERR_OK) e = acknowledged_open(run, why);
   if (e == ERR_OK) {
+    watch_bystanders(run);
     run_loop(run);
     report(run);
+    bystand_free(run->bystand);
     *any = run->total->opened > 0;
     e = acknowledged_close(run, why);
   }

@@ -61,8 +61,9 @@ class Daemon(machine.Process):
     def __init__(self, folder, businesses, workers=1, on=None, graph_port=9, **options):
         self.port = machine.free_port()
         self.state = folder / "state"
-        self.state.mkdir()
-        shutil.copy(businesses, self.state / "businesses.db")
+        self.state.mkdir(exist_ok=True)
+        if not (self.state / "businesses.db").exists():
+            shutil.copy(businesses, self.state / "businesses.db")
         settings = {
             "server_bind": f"127.0.0.1:{self.port}", "server_state_dir": self.state, "server_workers": workers, "server_timeout": "3600s",
             "server_max_connections": 65536, "server_max_connections_per_address": 65536, "webhook_app_secrets": SECRET,
