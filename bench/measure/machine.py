@@ -169,10 +169,10 @@ def folder():
 
 
 def interruptible():
-    """TERM and HUP end the bench as Ctrl-C does: everything is stopped and cleaned on the way out."""
+    """INT, TERM and HUP end the bench; everything is stopped and cleaned on the way out."""
     def end(signum, frame):
         raise KeyboardInterrupt
-    for signum in (signal.SIGTERM, signal.SIGHUP):
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, end)
 
 
