@@ -60,7 +60,8 @@ help:
 	  'make unit F=http       unit tests (of one folder)' 'make system K=webhook  system tests (that match)' \
 	  'make endurance  what an operator does to a running daemon, under load and at full length (30 minutes)' \
 	  'make load     build build/wahook-load, the load generator of tests and benches' \
-	  'make bench    wahookd beside what would be put in its place, measured in one session (bench/README.md has the other benches)' \
+	  'make bench    wahookd beside what would be put in its place, measured in one session' \
+	  'make bench-stages bench-instructions bench-edge bench-curves   other benches, see bench/README.md' \
 	  'make fuzz     replay the fuzz corpus    make fuzz-long T=600   fuzz every target for T seconds' \
 	  'make lint     house rules, formatting, man pages   make format' \
 	  'make asan ubsan tsan   unit and system tests under a sanitizer' \

@@ -1,16 +1,21 @@
 # Benches: nothing here is part of `all` or of a test run. See bench/README.md.
 BENCH_CORE  ?= 0# that stages and instructions run on
+BENCH       := WAHOOK_BUILD=$(abspath $(BUILD))
 BENCH_PEERS := epoll nginx lua fastify python go none durable whole
 
-.PHONY: bench deps-bench $(BENCH_PEERS:%=bench-%)
+.PHONY: bench bench-readme deps-bench $(BENCH_PEERS:%=bench-%)
 deps-bench:
 	@vendor/install-packages run && { vendor/install-packages bench || echo 'bench: goes on without them' >&2; }
 bench: deps-bench
-	@$(MAKE) --no-print-directory -s all load
-	@bench/run
+	@$(MAKE) --no-print-directory -s all load >&2
+	@$(BENCH) bench/run
 $(BENCH_PEERS:%=bench-%): bench-%: deps-bench
-	@$(MAKE) --no-print-directory -s all load
-	@bench/run $*
+	@$(MAKE) --no-print-directory -s all load >&2
+	@$(BENCH) bench/run $*
+
+# The README's table from the last run of `make bench`.
+bench-readme:
+	@cd bench && PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -c 'from measure import summary; summary.write()'
 
 # ---------------------------------------------------------------- stages: each step by itself
 
@@ -27,7 +32,8 @@ $(BUILD)/bench-stages: $(STAGES_OBJ) $(ALL_LIBS) $(LLHTTP_LIB)
 .PHONY: bench-stages
 bench-stages: $(BUILD)/bench-stages
 	@mkdir -p bench/results
-	@taskset -c $(BENCH_CORE) $(BUILD)/bench-stages $(BUILD) bench/results/stages.json $(S)
+	@folder=$$(mktemp -d $(BUILD)/bench-XXXXXX) && trap "rm -rf $$folder" EXIT INT TERM && \
+	  taskset -c $(BENCH_CORE) $(BUILD)/bench-stages $$folder bench/results/stages.json $(S)
 
 # ---------------------------------------------------------------- instructions per webhook
 
@@ -39,11 +45,11 @@ $(BUILD)/bench-instructions: $(INSTRUCTIONS_OBJ) $(ALL_LIBS) $(LLHTTP_LIB)
 
 .PHONY: bench-instructions
 bench-instructions: $(BUILD)/bench-instructions
-	@WAHOOK_BUILD=$(abspath $(BUILD)) bench/instructions/count $(if $(RECORD),--record)
+	@$(BENCH) bench/instructions/count $(if $(RECORD),--record)
 
 # ---------------------------------------------------------------- the edge, and scale
 
 .PHONY: bench-edge bench-curves
 bench-edge bench-curves: bench-%: deps-bench
-	@$(MAKE) --no-print-directory -s all load
-	@bench/$* $(C)
+	@$(MAKE) --no-print-directory -s all load >&2
+	@$(BENCH) bench/$* $(C)

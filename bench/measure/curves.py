@@ -119,7 +119,7 @@ def fill(folder, businesses, have, wanted, options):
     try:
         server.wait_ready()
         machine.say(f"bench: filling the spool up to {wanted} jobs")
-        load.wahook_load(server.port, 0, 64, count=wanted - have, rate=FILL_RATE, interval=60)
+        load.wahook_load(server.port, 0, 64, count=wanted - have, rate=FILL_RATE)
         machine.wait_for(lambda: waiting_jobs(server) >= wanted - 1, FILL_S, f"{wanted} jobs to wait", server)
     finally:
         server.stop(signal.SIGTERM)

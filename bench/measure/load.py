@@ -7,17 +7,19 @@ import json
 from . import daemon, machine
 
 PREPARE_MAX = 3000000
+PATIENCE_S, MODEST_RATE = 120, 1000
 
 
 def wahook_load(port, seconds, connections, prepare=0, path=daemon.PATH, phones=None, **options):
     """The report of wahook-load on the generator's core. Options as on its command line, with _ for -."""
     argv = [machine.BUILD / "wahook-load", "--target", f"127.0.0.1:{port}", "--path", path, "--app-secret", daemon.SECRET, "--phone",
             ",".join(phones or daemon.PHONES), "--conversations", 10000, "--connections", connections, "--prepare", min(prepare, PREPARE_MAX)]
+    patience = PATIENCE_S + (seconds or options.get("count", 0) / options.get("rate", MODEST_RATE))
     if seconds:
         argv += ["--duration", seconds]
     for name, value in options.items():
         argv += ["--" + name.replace("_", "-")] + ([] if value is True else [value])
-    out, _ = machine.run(argv, machine.cores()[1], (seconds or 0) + 120)
+    out, _ = machine.run(argv, machine.cores()[1], patience)
     return json.loads(out)
 
 
@@ -26,7 +28,7 @@ def figures(report, cpu_s):
     ok = report["ok"]
     return {
         "rate": report["rate"]["ok"], "p50_us": report["latency_us"]["p50"], "p99_us": report["latency_us"]["p99"],
-        "cpu_us": cpu_s * 1e6 / ok if ok else 0.0, "generator_cpu": report["cpu"], "failed": report["failed"]["total"],
+        "cpu_us": cpu_s * 1e6 / ok if ok else 0.0, "server_cpu": cpu_s / report["duration_s"], "generator_cpu": report["cpu"], "failed": report["failed"]["total"],
         "refused": sum(n for code, n in report["statuses"].items() if code != "200"),
     }
 
@@ -72,4 +74,4 @@ def wrk(server, seconds, connections, messages):
     found = json.loads(out.decode().rsplit("BENCH ", 1)[1])
     ok = found["requests"] - found["refused"]
     return {"rate": ok / found["seconds"], "p50_us": found["p50_us"], "p99_us": found["p99_us"], "cpu_us": used * 1e6 / ok if ok else 0.0,
-            "generator_cpu": cores, "failed": found["failed"], "refused": found["refused"]}
+            "server_cpu": used / found["seconds"], "generator_cpu": cores, "failed": found["failed"], "refused": found["refused"]}

@@ -19,13 +19,13 @@ BUILD = pathlib.Path(os.environ.get("WAHOOK_BUILD", ROOT / "build"))
 BENCH = ROOT / "bench"
 TICK = os.sysconf("SC_CLK_TCK")
 PR_SET_PDEATHSIG = 1
+USABLE = sorted(os.sched_getaffinity(0))
 libc = ctypes.CDLL(None)
 
 
 def cores():
     """(of the server, of the generator): the last core is the generator's."""
-    usable = sorted(os.sched_getaffinity(0))
-    return (usable[:-1] or usable), usable[-1:]
+    return (USABLE[:-1] or USABLE), USABLE[-1:]
 
 
 def server_cores(workers):
@@ -38,7 +38,7 @@ def describe():
     with contextlib.suppress(OSError, StopIteration):
         lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
         model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return {"cpu": model, "cores": len(os.sched_getaffinity(0)), "kernel": platform.release(), "date": time.strftime("%Y-%m-%d")}
+    return {"cpu": model, "cores": len(USABLE), "kernel": platform.release(), "date": time.strftime("%Y-%m-%d")}
 
 
 def free_port():
@@ -168,12 +168,13 @@ def folder():
         shutil.rmtree(path, ignore_errors=True)
 
 
-def interruptible():
-    """INT, TERM and HUP end the bench; everything is stopped and cleaned on the way out."""
+def begin():
+    """INT, TERM and HUP end the bench; everything is stopped and cleaned on the way out. It keeps away from the server's cores itself."""
     def end(signum, frame):
         raise KeyboardInterrupt
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, end)
+    os.sched_setaffinity(0, cores()[1])
 
 
 def say(text):

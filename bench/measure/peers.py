@@ -24,11 +24,15 @@ def need(*programs):
             raise Missing(f"there is no {program}")
 
 
+def everywhere():
+    os.sched_setaffinity(0, machine.USABLE)
+
+
 def make(argv, cwd=None, **env):
     """A step of making a peer ready; its last words are the reason when it fails."""
     try:
         done = subprocess.run([str(a) for a in argv], cwd=cwd, env={**os.environ, **env}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, text=True, timeout=PACKAGE_WAIT_S)
+                              stderr=subprocess.STDOUT, text=True, timeout=PACKAGE_WAIT_S, preexec_fn=everywhere)
     except (OSError, subprocess.TimeoutExpired) as e:
         raise Missing(f"{pathlib.Path(argv[0]).name}: {e}") from None
     if done.returncode:

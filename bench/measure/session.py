@@ -1,8 +1,12 @@
 """The interleaved session: every peer in turn, again and again, so that what the machine does meanwhile hits all of them alike."""
 
+import shutil
+import time
+
 from . import load, machine, peers
 
 WRK_MESSAGES = 100000
+BUDGET_S = 400  # of the whole session: no repetition begins that would not end in it
 WRK_PEERS = ("epoll", "nginx", "none")
 
 
@@ -17,12 +21,15 @@ class Section:
 
 
 def sections():
-    return [
+    cores = len(machine.server_cores(2))
+    found = [
         Section("64", "64 connections, 1 worker", 64),
         Section("500", "500 connections, 1 worker", 500),
-        Section("workers2", "500 connections, 2 workers", 500, workers=2),
-        Section("wrk", "64 connections, 1 worker, wrk as the generator", 64, generator="wrk", only=WRK_PEERS),
+        Section("workers2", f"500 connections, 2 workers on {cores} core{'s' if cores > 1 else ''}", 500, workers=2),
     ]
+    if shutil.which("wrk"):
+        found.append(Section("wrk", "64 connections, 1 worker, wrk as the generator", 64, generator="wrk", only=WRK_PEERS))
+    return found
 
 
 def one(peer, section, seconds, messages):
@@ -38,7 +45,11 @@ def run(ready, chosen, repeat, seconds, shared):
     messages = shared / "messages"
     if any(s.generator == "wrk" for s in chosen):
         load.messages_file(messages, WRK_MESSAGES)
+    start = time.monotonic()
     for turn in range(repeat):
+        if turn and (time.monotonic() - start) * (turn + 1) / turn > BUDGET_S:
+            machine.say(f"bench: {turn} of {repeat} repetitions: this machine is slow or busy, and time is up")
+            break
         for section in chosen:
             # Not always in the same order: nobody always runs behind the same neighbour.
             order = ready[turn % len(ready):] + ready[:turn % len(ready)]

@@ -16,20 +16,24 @@ def medians(runs):
     return {key: median(runs, key) for key in runs[0]} | {"repetitions": len(runs)}
 
 
+def ratio(found, section, peer, other):
+    """How much faster: the median of the ratios within each repetition; None where they have not both been measured each time."""
+    a, b = found.get((section, peer), []), found.get((section, other), [])
+    if not a or len(a) != len(b) or not all(run["rate"] for run in b):
+        return None
+    return statistics.median(mine["rate"] / theirs["rate"] for mine, theirs in zip(a, b))
+
+
 def rows_of(found, sections, table):
-    """Rows with medians and the ratio of each to nginx in the same section; the ratio is the median of those within each repetition."""
+    """Rows with medians and the ratio of each to nginx in the same section."""
     rows = []
     for section in sections:
-        base = found.get((section.name, BASE), [])
         for peer in table:
             runs = found.get((section.name, peer.name))
-            if not runs:
-                continue
-            row = {"section": section.name, "peer": peer.name, "title": peer.title, "connections": section.connections, "workers": section.workers,
-                   "generator": section.generator, **medians(runs)}
-            if len(base) == len(runs):
-                row["ratio"] = statistics.median(run["rate"] / other["rate"] for run, other in zip(runs, base) if other["rate"])
-            rows.append(row)
+            if runs:
+                rows.append({"section": section.name, "peer": peer.name, "title": peer.title, "connections": section.connections,
+                             "workers": section.workers, "generator": section.generator, **medians(runs),
+                             "ratio": ratio(found, section.name, peer.name, BASE)})
     return rows
 
 
@@ -37,20 +41,15 @@ def find(rows, section, peer):
     return next((row for row in rows if row["section"] == section and row["peer"] == peer), None)
 
 
-def quotient(rows, section, peer, other):
-    a, b = find(rows, section, peer), find(rows, section, other)
-    return a["rate"] / b["rate"] if a and b and b["rate"] else None
-
-
-def goals(rows, half, whole):
+def goals(found, half, whole):
     """(measure, value, floor, goal, whether more is better)"""
     wanted = [
-        ("sync = none / nginx return 200, 64 connections", quotient(rows, "64", "none", BASE), 1.0, 1.25, True),
-        ("sync = none / nginx return 200, 500 connections", quotient(rows, "500", "none", BASE), 1.0, 1.25, True),
-        ("durable / nginx return 200, 500 connections", quotient(rows, "500", "durable", BASE), 0.9, 1.2, True),
-        ("durable / nginx return 200, 64 connections", quotient(rows, "64", "durable", BASE), 0.55, 0.9, True),
-        ("durable / nginx + Lua, 500 connections", quotient(rows, "500", "durable", "lua"), 1.5, 2.5, True),
-        ("durable / gunicorn + FastAPI, 500 connections", quotient(rows, "500", "durable", "python"), 25, 50, True),
+        ("sync = none / nginx return 200, 64 connections", ratio(found, "64", "none", BASE), 1.0, 1.25, True),
+        ("sync = none / nginx return 200, 500 connections", ratio(found, "500", "none", BASE), 1.0, 1.25, True),
+        ("durable / nginx return 200, 500 connections", ratio(found, "500", "durable", BASE), 0.9, 1.2, True),
+        ("durable / nginx return 200, 64 connections", ratio(found, "64", "durable", BASE), 0.55, 0.9, True),
+        ("durable / nginx + Lua, 500 connections", ratio(found, "500", "durable", "lua"), 1.5, 2.5, True),
+        ("durable / gunicorn + FastAPI, 500 connections", ratio(found, "500", "durable", "python"), 25, 50, True),
         ("durable: p99 at half of its peak, ms", half and half["p99_us"] / 1000, 25, 5, False),
     ]
     for name, key, floor, goal in (("dispatcher: sends/s, one core", "sends_per_second", 10000, 20000),
@@ -74,20 +73,32 @@ def lines(rows, sections):
         mine = [row for row in rows if row["section"] == section.name]
         if not mine:
             continue
-        out += ["", f"| {section.title} | requests/s | p50 ms | p99 ms | CPU us/request | / nginx 200 | generator |", "|---|---:|---:|---:|---:|---:|---:|"]
+        out += ["", f"| {section.title} | requests/s | p50 ms | p99 ms | CPU us/request | / nginx 200 | server | generator |", "|---|---:|---:|---:|---:|---:|---:|---:|"]
         for row in mine:
-            ratio = f"{row['ratio']:.2f}" if "ratio" in row else ""
+            times = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
             failed = f" ({row['failed'] + row['refused']:.0f} failed)" if row["failed"] + row["refused"] else ""
             out.append(f"| {row['title']}{failed} | {row['rate']:,.0f} | {row['p50_us'] / 1000:.2f} | {row['p99_us'] / 1000:.2f} "
-                       f"| {row['cpu_us']:.1f} | {ratio} | {row['generator_cpu']:.2f} |")
+                       f"| {row['cpu_us']:.1f} | {times} | {row['server_cpu']:.2f} | {row['generator_cpu']:.2f} |")
     return out
 
 
-def goal_lines(found):
-    if not found:
+def goal_lines(wanted):
+    if not wanted:
         return []
     out = ["", "| goals | here | floor | goal | reached |", "|---|---:|---:|---:|---|"]
-    return out + [f"| {g['measure']} | {g['value']:,.2f} | {g['floor']:,g} | {g['goal']:,g} | {g['met']} |" for g in found]
+    return out + [f"| {g['measure']} | {g['value']:,.2f} | {g['floor']:,g} | {g['goal']:,g} | {g['met']} |" for g in wanted]
+
+
+BUSY = 0.9
+
+
+def noise_lines(rows):
+    """A saturated server that did not get its core: others were on it."""
+    starved = [row for row in rows if row["workers"] == 1 and row["generator_cpu"] < BUSY and row["server_cpu"] < BUSY]
+    if not starved:
+        return []
+    return ["", f"The machine was not quiet: in {len(starved)} of {len(rows)} rows the server got less than {BUSY} of its core. Compare CPU per "
+            "request, and measure again."]
 
 
 def whole_lines(whole):
