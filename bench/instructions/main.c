@@ -70,7 +70,7 @@ static void make_directory(struct world *w, struct why *why) {
   struct directory_options options = {.loop = w->loop,
                                       .shm = &w->shm,
                                       .slot = &w->shm.slots[0],
-                                      .store_uri = "ram:bench",
+                                      .store = {.uri = "ram:bench"},
                                       .cache_ttl_ms = 86400000,
                                       .negative_ttl_ms = 60000,
                                       .stale_max_ms = 86400000,

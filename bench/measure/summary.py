@@ -26,7 +26,8 @@ def rows(found):
 def text(document):
     about, whole = document["machine"], document.get("whole")
     out = [BEGIN, f"Measured on {about['date']}: {about['cpu']}, {about['cores']} cores, Linux {about['kernel']}; medians of up to {document['repeat']} x "
-           f"{document['seconds']:g} s, interleaved.", "", *rows(document["rows"])]
+           f"{document['seconds']:g} s, interleaved.", "", *rows(document["rows"]),
+           *table.noise_lines(document["rows"])]
     if whole:
         out += ["", "| the whole daemon on one core, every step durable | |", "|---|---|"] + [f"| {name} | {words} |" for name, words in whole["told"]]
     return "\n".join(out + [END])
