@@ -7,7 +7,7 @@ PREFIX    ?= /usr
 DESTDIR   ?=
 CC        ?= gcc
 OPT       ?= -O2
-PKG       := libuv yajl libcurl openssl libsodium sqlite3 zlib
+PKG       := libuv libcurl openssl libsodium sqlite3 zlib
 
 # The house, floor by floor: a folder may use the floors below its own, never its neighbours (see README, "Internals").
 L0 := base

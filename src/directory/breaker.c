@@ -4,7 +4,7 @@
 #define IN_A_ROW_MAX 5
 #define SHARE_MIN    10 // so many outcomes at least, before half of them mean anything
 #define PAUSE_MIN_US 500000
-#define PAUSE_MAX_US 2000000
+#define PAUSE_MAX_US 1000000
 
 const char *breaker_state_name(enum breaker_state state) {
   static const char *const names[] = {"closed", "open", "half_open"};
