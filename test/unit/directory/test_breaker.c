@@ -27,7 +27,7 @@ static void five_in_a_row(void **state) {
   assert_true(breaker_probe(&b, 100 * S + 500000));
   assert_false(breaker_probe(&b, 101 * S));
   assert_false(breaker_passes(&b));
-  // It fails: the pause doubles, up to two seconds.
+  // It fails: the pause doubles, up to a second.
   assert_false(breaker_tell(&b, false, 101 * S));
   assert_false(breaker_probe(&b, 101 * S + 999999));
   int64_t now = 102 * S;
