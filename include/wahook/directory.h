@@ -78,6 +78,10 @@ enum directory_answer directory_get(struct directory *directory, enum directory_
                                     const struct business **out);
 // As above, but waits for the flight: on_answer is called exactly once, at once when the cache knows. `business` is valid during the call
 // only.
+// Whether directory_find would answer at once from the cache. Counts nothing.
+bool directory_knows(struct directory *directory, enum directory_key kind, struct span key);
+// Whether the store is asked now, or only probed since it failed again and again.
+bool directory_asks(const struct directory *directory);
 typedef void directory_found(void *ctx, enum directory_answer answer, const struct business *business);
 void directory_find(struct directory *directory, enum directory_key kind, struct span key, directory_found *on_answer, void *ctx);
 // Forgets one key and asks the store again at the next look-up (a token that Graph refused).

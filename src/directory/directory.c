@@ -172,6 +172,21 @@ static enum directory_answer look(struct directory *d, enum directory_key kind, 
   return DIRECTORY_FOUND;
 }
 
+bool directory_knows(struct directory *d, enum directory_key kind, struct span key) {
+  ALWAYS(d->magic == DIRECTORY_MAGIC);
+  struct cache_key text;
+  const struct business *b = NULL;
+  listen_in(d);
+  if (is_standard(d, kind, key) || (kind == DIRECTORY_PHONE && !business_phone_id_valid(key)) || !cache_key_make(&text, kind, key))
+    return true;
+  return cache_get(d->cache, &text, loop_now_us(d->loop), &b) != CACHE_ABSENT;
+}
+
+bool directory_asks(const struct directory *d) {
+  ALWAYS(d->magic == DIRECTORY_MAGIC);
+  return breaker_passes(&d->breaker);
+}
+
 static bool fly(struct directory *d, enum directory_key kind, struct span key, const struct cache_key *text, directory_found *on_answer,
                 void *ctx) {
   return breaker_passes(&d->breaker) && flights_join(d->flights, kind, key, text, on_answer, ctx, loop_now_us(d->loop));

@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#define LOOKING_MAX 64 // jobs that ask the directory's store at once
+
 #define PAGE_MAX      5000
 #define CLEAN_EVERY_S 60
 
@@ -25,14 +27,32 @@ static void on_alarm(void *ctx) {
   (void)ctx; // the turn's hook does the work
 }
 
+// A store that is slow or down must not take the places of those whose business is known: only so many jobs begin that have to ask it, and
+// none while it is not asked. The numbers of others are parked until it is their turn.
+static void begin(struct dispatch *d, struct conversation *c, int64_t now) {
+  bool looks = !directory_knows(d->options.directory, DIRECTORY_PHONE, span_of(c->tenant->phone_number_id));
+  if (looks && (d->looking >= LOOKING_MAX || !directory_asks(d->options.directory)))
+    scheduler_park(d->scheduler, c, now);
+  else
+    job__begin(d, c, looks);
+}
+
+static void unpark(struct dispatch *d) {
+  if (!directory_asks(d->options.directory)) return;
+  for (unsigned n = d->looking; n < LOOKING_MAX && scheduler_unpark(d->scheduler); n++)
+    continue;
+}
+
 // Once a turn: start what may start, and set the alarm for what may start later.
 static void on_turn(void *ctx) {
   struct dispatch *d = ctx;
   ALWAYS(d->magic == DISPATCH_MAGIC);
   if (d->stopping) return;
   struct conversation *c;
-  while ((c = scheduler_next(d->scheduler, dispatch__mono_us(d))))
-    job__begin(d, c);
+  int64_t now = dispatch__mono_us(d);
+  unpark(d);
+  while ((c = scheduler_next(d->scheduler, now)))
+    begin(d, c, now);
   int64_t wake = scheduler_wake_us(d->scheduler);
   if (wake == INT64_MAX) return;
   int64_t after_us = wake - dispatch__mono_us(d);

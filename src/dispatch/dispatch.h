@@ -69,6 +69,7 @@ struct job {
   struct tenant *tenant;
   struct spool_job *work;
   struct business *business;
+  bool looks;              // counted in d->looking
   char *token;             // secret memory
   bool token_again;        // the token was read from the store again after Graph refused it
   size_t sending;          // index of the outgoing message in work
@@ -82,7 +83,8 @@ struct job {
 
 // Takes a conversation from the scheduler and walks its first job through the steps:
 // claim → business → token → (ask → store) → send … → finish.
-void job__begin(struct dispatch *d, struct conversation *conversation);
+// `looks`: the directory will have to ask its store.
+void job__begin(struct dispatch *d, struct conversation *conversation, bool looks);
 // send.c: sends the first outgoing message that was not sent yet, or finishes.
 void job__send(struct job *job);
 // The token was refused: forget it, read the business again once.

@@ -5,14 +5,7 @@
 #include "dispatch.h"
 
 #define HOURS_24_US   (24 * 3600 * INT64_C(1000000))
-#define LOOKING_MAX   64 // jobs that keep their place while the directory asks its store
 #define HOLD_FIRST_MS INT64_C(250)
-
-// A number whose business the directory is still asking for.
-struct awaited {
-  struct dispatch *d;
-  char phone_number_id[TENANT_ID_MAX];
-};
 
 // ---------------------------------------------------------------- the end of a job
 
@@ -32,6 +25,7 @@ static void free_job(void *ctx) {
 // Gives the conversation back to the scheduler and the memory to the heap.
 static void leave(struct job *job, bool more, int64_t at_us) {
   struct dispatch *d = job->d;
+  d->looking -= job->looks;
   scheduler_end(d->scheduler, job->conversation, more, at_us, dispatch__mono_us(d));
   metrics_set(d->slot, METRIC_JOBS_WORKING, scheduler_working(d->scheduler));
   loop_timer_close(&job->timer, free_job);
@@ -321,37 +315,6 @@ static void go_on(struct job *job) {
     answer(job);
 }
 
-// The answer came after its job had given its place back.
-static void on_awaited(void *ctx, enum directory_answer found, const struct business *business) {
-  struct awaited *awaited = ctx;
-  struct dispatch *d = awaited->d;
-  struct tenant *t = scheduler_tenant(d->scheduler, awaited->phone_number_id);
-  (void)business;
-  if (t) t->awaited = false;
-  if (t && found != DIRECTORY_LATER) scheduler_release(d->scheduler, t);
-  free(awaited);
-  d->asks--;
-  dispatch__settle(d);
-}
-
-// A store that is slow or down must not take the places of those whose business is known. The number waits without one: until the answer is
-// there, or to ask again. The directory has told that its store is down; a line of the log for each number would hide that.
-static void wait_for_directory(struct job *job) {
-  struct dispatch *d = job->d;
-  struct tenant *t = job->tenant;
-  int64_t ms = HOLD_FIRST_MS << (t->setbacks < 2 ? t->setbacks : 2);
-  bool awaited = t->awaited;
-  t->awaited = true;
-  struct awaited *ask = awaited ? NULL : xmalloc(sizeof *ask);
-  if (ask) {
-    ask->d = d;
-    memcpy(ask->phone_number_id, t->phone_number_id, sizeof ask->phone_number_id);
-    d->asks++;
-  }
-  hold(job, ms, 0, "the directory of businesses cannot be asked now"); // the job is gone now, and perhaps the tenant
-  if (ask) directory_find(d->options.directory, DIRECTORY_PHONE, span_of(ask->phone_number_id), on_awaited, ask);
-}
-
 static void on_looked_up(struct job *job, enum directory_answer found, const struct business *business) {
   struct dispatch *d = job->d;
   if (found == DIRECTORY_FOUND) {
@@ -365,28 +328,22 @@ static void on_looked_up(struct job *job, enum directory_answer found, const str
       log_warning("dispatch", "no active business has the phone number id %s: its messages are not answered (wahookctl business add)", id);
     job__finish(job, SPOOL_END_SKIPPED, 0, "unknown or disabled business");
   } else {
-    wait_for_directory(job);
+    // Soon again: the answer may be on its way. The directory has told that its store is down; a line for each number would hide that.
+    hold(job, HOLD_FIRST_MS << (job->tenant->setbacks < 2 ? job->tenant->setbacks : 2), 0,
+         "the directory of businesses cannot be asked now");
   }
 }
 
 static void on_business(void *ctx, enum directory_answer found, const struct business *business) {
   struct job *job = ctx;
   ALWAYS(job->magic == JOB_MAGIC);
-  job->d->looking--;
+  job->d->looking -= job->looks;
+  job->looks = false;
   on_looked_up(job, found, business);
 }
 
 static void look_up(struct job *job) {
-  struct dispatch *d = job->d;
-  struct span id = span_of(job->work->phone_number_id);
-  if (d->looking < LOOKING_MAX) {
-    d->looking++;
-    directory_find(d->options.directory, DIRECTORY_PHONE, id, on_business, job);
-    return;
-  }
-  const struct business *business = NULL;
-  enum directory_answer found = directory_get(d->options.directory, DIRECTORY_PHONE, id, true, &business);
-  on_looked_up(job, found == DIRECTORY_PENDING ? DIRECTORY_LATER : found, business);
+  directory_find(job->d->options.directory, DIRECTORY_PHONE, span_of(job->work->phone_number_id), on_business, job);
 }
 
 void job__read_token_again(struct job *job) {
@@ -422,12 +379,14 @@ static void on_claimed(void *ctx, enum err result, struct spool_job *work) {
   look_up(job);
 }
 
-void job__begin(struct dispatch *d, struct conversation *conversation) {
+void job__begin(struct dispatch *d, struct conversation *conversation, bool looks) {
   struct job *job = xcalloc(1, sizeof *job);
   job->magic = JOB_MAGIC;
   job->d = d;
   job->conversation = conversation;
   job->tenant = conversation->tenant;
+  job->looks = looks;
+  d->looking += looks;
   loop_timer_init(d->options.loop, &job->timer, ask_finish, job);
   d->asks++;
   metrics_set(d->slot, METRIC_JOBS_WORKING, scheduler_working(d->scheduler));

@@ -11,6 +11,7 @@ struct scheduler {
   struct conversation *conversations; // uthash by id
   struct tenant *tenants;             // uthash by phone number id
   struct tenant *ring;                // tenants that may start a job; the head is next
+  struct tenant *parked;              // tenants that wait for their turn
   struct scheduler_alarm **heap;      // 1-based binary heap by at_us
   size_t heap_len, heap_cap;
 };
@@ -63,7 +64,7 @@ static void alarm_clear(struct scheduler *s, struct scheduler_alarm *alarm) {
 // A tenant is in the ring exactly while it could start a job.
 static void tenant_update(struct scheduler *s, struct tenant *t) {
   unsigned limit = t->probing ? 1 : s->tenant_concurrency;
-  bool eligible = t->ready && !t->held_until_us && t->working < limit;
+  bool eligible = t->ready && !t->held_until_us && !t->parked && t->working < limit;
   if (eligible == t->in_ring) return;
   t->in_ring = eligible;
   if (eligible)
@@ -85,7 +86,7 @@ static struct tenant *tenant_get(struct scheduler *s, const char *phone_number_i
 
 // Sound tenants without work are forgotten; a held one is remembered until it proves sound or its hold has long passed.
 static void tenant_forget(struct scheduler *s, struct tenant *t) {
-  if (t->conversations || t->held_until_us || t->probing) return;
+  if (t->conversations || t->held_until_us || t->probing || t->parked) return;
   HASH_DEL(s->tenants, t);
   free(t);
 }
@@ -106,12 +107,6 @@ void scheduler_release(struct scheduler *s, struct tenant *t) {
   t->probing = false;
   alarm_clear(s, &t->alarm);
   tenant_update(s, t);
-}
-
-struct tenant *scheduler_tenant(struct scheduler *s, const char *phone_number_id) {
-  struct tenant *t;
-  HASH_FIND_STR(s->tenants, phone_number_id, t);
-  return t;
 }
 
 // ---------------------------------------------------------------- conversations
@@ -201,6 +196,23 @@ void scheduler_end(struct scheduler *s, struct conversation *c, bool more, int64
   t->conversations--;
   tenant_update(s, t);
   tenant_forget(s, t);
+}
+
+void scheduler_park(struct scheduler *s, struct conversation *c, int64_t now_us) {
+  struct tenant *t = c->tenant;
+  if (!t->parked) DL_APPEND2(s->parked, t, parked_prev, parked_next);
+  t->parked = true;
+  scheduler_end(s, c, true, now_us, now_us);
+}
+
+bool scheduler_unpark(struct scheduler *s) {
+  struct tenant *t = s->parked;
+  if (!t) return false;
+  DL_DELETE2(s->parked, t, parked_prev, parked_next);
+  t->parked = false;
+  tenant_update(s, t);
+  tenant_forget(s, t);
+  return true;
 }
 
 // ---------------------------------------------------------------- life

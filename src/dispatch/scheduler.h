@@ -34,11 +34,12 @@ struct tenant {
   struct conversation *ready; // utlist queue
   unsigned conversations, working;
   int64_t held_until_us; // 0: not held
-  bool awaited;          // its business is being asked for
+  bool parked;           // waits for its turn, see scheduler_park
   bool probing;          // one job at a time until one succeeds
   unsigned setbacks;     // holds since the last success, for the backoff
   bool in_ring;
   struct tenant *next, *prev; // the ring of tenants that may start a job
+  struct tenant *parked_next, *parked_prev;
   UT_hash_handle hh;
 };
 
@@ -59,8 +60,10 @@ void scheduler_hold(struct scheduler *s, struct tenant *t, int64_t until_us);
 // A job of this tenant succeeded: it is sound.
 void scheduler_release(struct scheduler *s, struct tenant *t);
 
-// NULL: it has no work.
-struct tenant *scheduler_tenant(struct scheduler *s, const char *phone_number_id);
+// A conversation that scheduler_next gave goes back, and nothing of its tenant starts before scheduler_unpark comes to it: first in, first
+// out. Costs no alarm, however many wait.
+void scheduler_park(struct scheduler *s, struct conversation *c, int64_t now_us);
+bool scheduler_unpark(struct scheduler *s); // false: nobody is parked
 
 // When scheduler_next may have something that it has not now: the next alarm, INT64_MAX for none.
 int64_t scheduler_wake_us(const struct scheduler *s);

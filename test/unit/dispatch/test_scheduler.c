@@ -110,6 +110,36 @@ static void a_held_tenant_waits_then_proves_itself_with_one_job(void **state) {
   scheduler_free(s);
 }
 
+static void the_parked_come_back_in_their_order(void **state) {
+  (void)state;
+  struct scheduler *s = scheduler_new(8, 8);
+  assert_false(scheduler_unpark(s));
+  for (int i = 1; i <= 3; i++) {
+    char phone[] = {(char)('0' + i), '\0'};
+    scheduler_add(s, i, phone, 0, 0);
+    scheduler_add(s, 10 + i, phone, 0, 0);
+  }
+  struct conversation *c;
+  while ((c = scheduler_next(s, 0)))
+    scheduler_park(s, c, 0); // one a tenant is enough
+  assert_int_equal(scheduler_working(s), 0);
+  assert_int_equal(scheduler_conversations(s), 6);
+  assert_null(scheduler_next(s, 1000000000)); // no time brings them back
+  for (int i = 1; i <= 3; i++) {
+    assert_true(scheduler_unpark(s));
+    for (int each = 0; each < 2; each++) {
+      c = scheduler_next(s, 0);
+      assert_non_null(c);
+      assert_int_equal(c->tenant->phone_number_id[0], '0' + i);
+      scheduler_end(s, c, false, 0, 0);
+    }
+    assert_null(scheduler_next(s, 0));
+  }
+  assert_false(scheduler_unpark(s));
+  assert_int_equal(scheduler_conversations(s), 0);
+  scheduler_free(s);
+}
+
 static void many_delays_come_in_time_order(void **state) {
   (void)state;
   struct scheduler *s = scheduler_new(100000, 100000);
@@ -137,6 +167,7 @@ int main(void) {
       cmocka_unit_test(tenants_take_turns),
       cmocka_unit_test(limits_hold),
       cmocka_unit_test(a_held_tenant_waits_then_proves_itself_with_one_job),
+      cmocka_unit_test(the_parked_come_back_in_their_order),
       cmocka_unit_test(many_delays_come_in_time_order),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
