@@ -3,10 +3,9 @@
 
 #include <stdlib.h>
 
-#define LOOKING_MAX 64 // jobs that ask the directory's store at once
-
 #define PAGE_MAX      5000
 #define CLEAN_EVERY_S 60
+#define LOOKING_MAX   64 // jobs that ask the directory's store at once
 
 int64_t dispatch__mono_us(const struct dispatch *d) {
   return loop_now_us(d->options.loop);

@@ -315,8 +315,12 @@ static void go_on(struct job *job) {
     answer(job);
 }
 
-static void on_looked_up(struct job *job, enum directory_answer found, const struct business *business) {
+static void on_business(void *ctx, enum directory_answer found, const struct business *business) {
+  struct job *job = ctx;
   struct dispatch *d = job->d;
+  ALWAYS(job->magic == JOB_MAGIC);
+  d->looking -= job->looks;
+  job->looks = false;
   if (found == DIRECTORY_FOUND) {
     job->business = business_copy(business);
     go_on(job);
@@ -332,14 +336,6 @@ static void on_looked_up(struct job *job, enum directory_answer found, const str
     hold(job, HOLD_FIRST_MS << (job->tenant->setbacks < 2 ? job->tenant->setbacks : 2), 0,
          "the directory of businesses cannot be asked now");
   }
-}
-
-static void on_business(void *ctx, enum directory_answer found, const struct business *business) {
-  struct job *job = ctx;
-  ALWAYS(job->magic == JOB_MAGIC);
-  job->d->looking -= job->looks;
-  job->looks = false;
-  on_looked_up(job, found, business);
 }
 
 static void look_up(struct job *job) {
