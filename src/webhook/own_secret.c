@@ -8,7 +8,7 @@
 static enum directory_answer owner_of(struct webhook *w, const struct intake_event *event, const struct business **out) {
   bool phone = event->phone_number_id.len > 0;
   struct span key = phone ? event->phone_number_id : event->waba_id;
-  if (event->kind == INTAKE_QUARANTINE || !key.len) return DIRECTORY_UNKNOWN;
+  if (!key.len) return DIRECTORY_UNKNOWN;
   return directory_get(w->options.directory, phone ? DIRECTORY_PHONE : DIRECTORY_WABA, key, true, out);
 }
 
@@ -17,6 +17,7 @@ enum own_secret own_secret__check(struct webhook *w, struct span header, struct 
   const char *secret = NULL;
   for (size_t i = 0; i < w->event_count; i++) {
     const struct business *b = NULL;
+    if (w->events[i].kind == INTAKE_QUARANTINE) continue; // nobody's: a broken part costs the others nothing
     enum directory_answer answer = owner_of(w, &w->events[i], &b);
     if (answer == DIRECTORY_PENDING || answer == DIRECTORY_LATER) return OWN_SECRET_LATER;
     if (answer != DIRECTORY_FOUND || !b->app_secret[0] || (secret && strcmp(secret, b->app_secret) != 0)) return OWN_SECRET_WRONG;

@@ -71,6 +71,7 @@ def test_a_business_has_its_own_app_secret(world):
     one = change("10001", [message("wamid.1")])
     for secret in (own, APP_SECRET):
         wait_for(lambda: daemon.post(envelope(one), secret=secret).status == 200, what="the business to be known")
+    assert daemon.post(envelope(one, {"field": "messages", "value": "broken"}), secret=own).status == 200
     for other in (change("10002", [message("wamid.2")]), change("10003", [message("wamid.3")]), change("9", [message("wamid.4")])):
         wait_for(lambda: daemon.post(envelope(other), secret=own).status == 403, what="the refusal")
         assert daemon.post(envelope(one, other), secret=own).status == 403
