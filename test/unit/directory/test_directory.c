@@ -339,9 +339,10 @@ static void a_flood_is_bounded(void **state) {
   }
   assert_int_equal(heard[11999].answer, DIRECTORY_LATER); // refused at once
   assert_int_equal(heard[11999].times, 1);
-  assert_true(turn_until(&heard[9999].any));
-  for (int i = 0; i < 10000; i++)
+  for (int i = 0; i < 10000; i++) { // two jobs answer them, so the last one's may come first
+    assert_true(turn_until(&heard[i].any));
     assert_int_equal(heard[i].answer, DIRECTORY_UNKNOWN);
+  }
   assert_int_equal(get("111"), DIRECTORY_FOUND);
   close_all();
 }
