@@ -81,6 +81,19 @@ struct span {
 #define SPAN(literal) ((struct span){("" literal), sizeof(literal) - 1})
 #define SPAN_FMT(s)   (int)(s).len, (s).ptr // for "%.*s"
 
+// Eight bytes at a time, the first one lowest: 0x80 in a byte marks that it is below n (at most 0x80), or c. The lowest mark is exact;
+// those above may be false, as a subtraction borrows from the bytes above the one that it marks.
+#define WORD_BYTES(n) (0x0101010101010101u * (uint64_t)(n))
+static inline uint64_t word_below(uint64_t word, unsigned char n) {
+  return (word - WORD_BYTES(n)) & ~word & WORD_BYTES(0x80);
+}
+static inline uint64_t word_equal(uint64_t word, unsigned char c) {
+  return word_below(word ^ WORD_BYTES(c), 1);
+}
+static inline unsigned word_first(uint64_t marks) { // which byte the lowest mark is of; there must be one
+  return (unsigned)__builtin_ctzll(marks) >> 3;
+}
+
 struct span span_of(const char *text);                          // NULL gives the absent span
 bool span_eq(struct span a, struct span b);                     // same bytes
 bool span_eq_nocase(struct span a, struct span b);              // ASCII case folded

@@ -123,17 +123,12 @@ static bool is_hex(char c) {
   return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f');
 }
 
-// To the first byte that is special within a string: a quote, a backslash or a control character. In a word of eight bytes the lowest mark
-// is exact: a subtraction borrows only from bytes above the one that it marks.
+// To the first byte that is special within a string: a quote, a backslash or a control character.
 static const char *skip_plain(const char *p, const char *end) {
-  const uint64_t ones = 0x0101010101010101u, tops = 0x8080808080808080u;
-  while (end - p >= 8) {
-    uint64_t word;
+  for (uint64_t word; end - p >= 8; p += 8) {
     memcpy(&word, p, 8);
-    uint64_t quote = word ^ ones * '"', escape = word ^ ones * '\\';
-    uint64_t marks = (((word - ones * 0x20) & ~word) | ((quote - ones) & ~quote) | ((escape - ones) & ~escape)) & tops;
-    if (marks) return p + (__builtin_ctzll(marks) >> 3);
-    p += 8;
+    uint64_t marks = word_below(word, 0x20) | word_equal(word, '"') | word_equal(word, '\\');
+    if (marks) return p + word_first(marks);
   }
   while (p < end && *p != '"' && *p != '\\' && (unsigned char)*p >= 0x20)
     p++;

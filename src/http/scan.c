@@ -72,17 +72,13 @@ static int scan_before(struct http__scan *scan, unsigned char c) {
   return HTTP__MORE;
 }
 
-// How many of the next bytes are plain, but for tabs: eight at a time, as a head is some hundred of them. In a word the lowest mark is
-// exact: a subtraction borrows only from bytes above the one that it marks.
+// How many of the next bytes are plain, tabs not counted, looked at eight at a time: a head is some hundreds of them.
 static size_t plain_run(const char *data, size_t len) {
-  const uint64_t ones = 0x0101010101010101u, tops = 0x8080808080808080u;
   size_t i = 0;
-  for (; len - i >= 8; i += 8) {
-    uint64_t word;
+  for (uint64_t word; len - i >= 8; i += 8) {
     memcpy(&word, data + i, 8);
-    uint64_t delete = word ^ ones * 0x7f;
-    uint64_t marks = (((word - ones * 0x20) & ~word) | ((delete - ones) & ~delete)) & tops;
-    if (marks) return i + (unsigned)(__builtin_ctzll(marks) >> 3);
+    uint64_t marks = word_below(word, 0x20) | word_equal(word, 0x7f);
+    if (marks) return i + word_first(marks);
   }
   return i;
 }

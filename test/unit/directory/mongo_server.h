@@ -40,6 +40,14 @@ static inline const char *no_server(void) {
   return text;
 }
 
+#define NEED_SERVER()                                                                                                                      \
+  do {                                                                                                                                     \
+    if (no_server()) {                                                                                                                     \
+      print_message("%s\n", no_server());                                                                                                  \
+      skip();                                                                                                                              \
+    }                                                                                                                                      \
+  } while (0)
+
 static inline pid_t start_program(const char *const argv[], const char *log) {
   pid_t pid = fork();
   assert_true(pid >= 0);

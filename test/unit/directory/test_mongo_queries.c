@@ -16,14 +16,6 @@
 static struct mongo_server server;
 static struct store_stats stats;
 
-#define NEED_SERVER()                                                                                                                      \
-  do {                                                                                                                                     \
-    if (no_server()) {                                                                                                                     \
-      print_message("%s\n", no_server());                                                                                                  \
-      skip();                                                                                                                              \
-    }                                                                                                                                      \
-  } while (0)
-
 static struct store *opened(const struct store_options *with) {
   struct store *store = NULL;
   struct why why = {{0}};

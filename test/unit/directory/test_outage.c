@@ -119,14 +119,6 @@ static void comes_back(void) {
   assert_string_equal(stats.breaker, "closed");
 }
 
-#define NEED_SERVER()                                                                                                                      \
-  do {                                                                                                                                     \
-    if (no_server()) {                                                                                                                     \
-      print_message("%s\n", no_server());                                                                                                  \
-      skip();                                                                                                                              \
-    }                                                                                                                                      \
-  } while (0)
-
 static void the_network_fails(void **state) {
   (void)state;
   NEED_SERVER();

@@ -15,14 +15,6 @@
 
 static struct mongo_server server;
 
-#define NEED_SERVER()                                                                                                                      \
-  do {                                                                                                                                     \
-    if (no_server()) {                                                                                                                     \
-      print_message("%s\n", no_server());                                                                                                  \
-      skip();                                                                                                                              \
-    }                                                                                                                                      \
-  } while (0)
-
 static struct store *opened(const char *which) {
   struct store *store = NULL;
   struct why why = {{0}};

@@ -105,14 +105,6 @@ static void end(void) {
   unlink(position);
 }
 
-#define NEED_SERVER()                                                                                                                      \
-  do {                                                                                                                                     \
-    if (no_server()) {                                                                                                                     \
-      print_message("%s\n", no_server());                                                                                                  \
-      skip();                                                                                                                              \
-    }                                                                                                                                      \
-  } while (0)
-
 static void load_all(void) {
   static const char *const phones[] = {"11", "12", "21", "31"};
   for (size_t i = 0; i < COUNT_OF(phones); i++) {
