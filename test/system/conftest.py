@@ -146,7 +146,8 @@ class Process:
         return self.log_path.read_text(errors="replace")
 
     def wait_log(self, text, seconds=15):
-        wait_for(lambda: text in self.log() or self.popen.poll() is not None, seconds, f"{text!r} in the log:\n{self.log()[-3000:]}")
+        dead = self.popen.poll() is not None  # then somebody else is to write it: a successor, a child
+        wait_for(lambda: text in self.log() or not dead and self.popen.poll() is not None, seconds, f"{text!r} in the log:\n{self.log()[-3000:]}")
         assert text in self.log(), f"ended with {self.popen.poll()}:\n{self.log()[-3000:]}"
 
     def stop(self, signum=signal.SIGTERM, seconds=20):
