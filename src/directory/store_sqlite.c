@@ -59,6 +59,7 @@ static enum err connect_to(struct sqlite_store *s, struct connection *c, bool ma
   struct stat st;
   if (!made) sqlite__make_file(s->path);
   enum err e = ERR_UNAVAILABLE;
+  (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0); // a lock for each allocation; refused once SQLite is in use
   if (stat(s->path, &st) != 0) {
     why_set(why, "%s: %s", s->path, strerror(errno));
     return e;

@@ -25,9 +25,9 @@
   X(SEEN_CLEAN, "DELETE FROM seen WHERE bucket = ?1 AND id <= coalesce((SELECT id FROM seen WHERE bucket = ?1 ORDER BY id" \
     " LIMIT 1 OFFSET ?2), x'ffffffffffffffffffffffffffffffff')") \
   /* ingest */ \
-  X(CONVERSATION_PUT, "INSERT INTO conversations(id, phone_number_id, user, last_inbound_us, jobs) VALUES(?1, ?2, ?3, ?4, ?5)" \
-    " ON CONFLICT(phone_number_id, user) DO UPDATE SET last_inbound_us = max(last_inbound_us, excluded.last_inbound_us)," \
-    " jobs = jobs + excluded.jobs RETURNING id") \
+  X(CONVERSATION_FIND, "SELECT id FROM conversations WHERE phone_number_id = ?1 AND user = ?2") \
+  X(CONVERSATION_ADD, "INSERT INTO conversations(id, phone_number_id, user, last_inbound_us, jobs) VALUES(?1, ?2, ?3, ?4, ?5)") \
+  X(CONVERSATION_TOUCH, "UPDATE conversations SET last_inbound_us = max(last_inbound_us, ?2), jobs = jobs + ?3 WHERE id = ?1") \
   X(JOB_ADD, "INSERT INTO jobs(id, conversation, state, attempts, answered, received_us, sent_us, next_us, finished_us, wamid, type," \
     " profile_name, reason, raw) VALUES(?1, ?2, 0, 0, 0, ?3, ?4, 0, 0, ?5, ?6, ?7, '', ?8)") \
   X(KEPT_ADD, "INSERT INTO kept(what, received_us, phone_number_id, user, wamid, type, raw) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)") \
@@ -60,7 +60,7 @@
   X(OUT_LANDED, "UPDATE outgoing SET state = ?2, unknown_since_us = CASE WHEN ?2 <> 1 THEN 0 WHEN unknown_since_us = 0 THEN ?3" \
     " ELSE unknown_since_us END WHERE id = ?1 AND state <> 2") \
   /* turns: id = job * 2, + 1 for the answer */ \
-  X(TURN_PUT, "INSERT OR REPLACE INTO turns(conversation, id, at_us, text) VALUES(?1, ?2, ?3, ?4)") \
+  X(TURN_PUT, "INSERT OR IGNORE INTO turns(conversation, id, at_us, text) VALUES(?1, ?2, ?3, ?4)") \
   X(TURN_LIST, "SELECT id, text FROM turns WHERE conversation = ?1 ORDER BY id DESC LIMIT ?2") \
   /* cleaning */ \
   X(CLEAN_JOB_SCAN, "SELECT id, conversation, state, finished_us, received_us FROM jobs WHERE id > ?1 ORDER BY id LIMIT ?2") \

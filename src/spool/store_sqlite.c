@@ -76,6 +76,8 @@ enum err store__connect(const char *path, bool create, sqlite3 **out, struct why
   enum err e = file_check(path, create, why);
   if (e) return e;
   sqlite3 *db = NULL;
+  // Statistics would take a lock for each of the hundred allocations that a message costs. Refused once SQLite is in use.
+  (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
   // NOMUTEX: a connection belongs to one thread at a time.
   int rc = sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
   if (rc == SQLITE_OK) {
