@@ -34,6 +34,7 @@ struct directory {
   struct shm *shm;       // may be NULL
   struct shm_slot *slot; // may be NULL
   struct store *store;
+  uint64_t store_id; // which one: its address, hashed
   struct cache *cache;
   struct flights *flights;
   struct watch *watch;       // NULL: not here, or not needed
@@ -41,7 +42,7 @@ struct directory {
   struct shm_reader reader;
   struct loop_hook hook;
   struct loop_timer timer;
-  int64_t ttl_ms;
+  int64_t ttl_ms, negative_ttl_us;
   size_t capacity;
   uint64_t hits, misses, evictions_told;
   // the store's health, as this process sees it
