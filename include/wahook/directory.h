@@ -97,6 +97,15 @@ void directory_clear(struct directory *directory);
 // Loads the first `max` active businesses in one query; on_done(count) or (-1) when the store cannot be asked.
 void directory_warm(struct directory *directory, unsigned max, void (*on_done)(void *ctx, int count), void *ctx);
 
+// All businesses that have something in the field `retention`, active or not; numbers that are an active one's now are left out of those
+// that are not. The callback borrows them; count -1: the store cannot be asked now. One question at a time.
+typedef void directory_listed(void *ctx, struct business *const *businesses, int count);
+void directory_retentions(struct directory *directory, directory_listed *on_listed, void *ctx);
+// Nobody waits for that any more.
+void directory_retentions_drop(struct directory *directory);
+// A number that grows whenever a business may have changed.
+uint64_t directory_changes(const struct directory *directory);
+
 struct directory_stats {
   size_t size, capacity;
   int64_t ttl_ms;
