@@ -58,7 +58,8 @@ struct directory {
   struct warm *warms;
   directory_listed *on_retentions; // NULL: nobody asks for them
   void *retentions_ctx;
-  int64_t retentions_us; // since when
+  int64_t retentions_us;     // since when
+  uint64_t retentions_asked; // how often they were
   uint64_t changes;
   // the end: freed when nothing is out any more
   bool closed, timer_closed, flights_idle;

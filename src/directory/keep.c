@@ -17,7 +17,7 @@ struct keep_job {
   struct store *store;
   enum keep_what { KEEP_POLL, KEEP_WARM, KEEP_RETENTIONS } what;
   unsigned max;
-  int64_t asked_us; // for retentions: since when whoever asked waits
+  uint64_t asked; // for retentions: whose question it is
   enum err err;
   struct why why;
   int64_t took_us;
@@ -144,7 +144,7 @@ static void done(struct loop_job *job, bool canceled) {
     case KEEP_POLL: polled(d, k); break;
     case KEEP_WARM: warmed(d, k); break;
     case KEEP_RETENTIONS: // the answer to a question that was given up is none to the next one
-      if (k->asked_us == d->retentions_us) end_retentions(d, k->businesses, k->err ? -1 : (int)k->count);
+      if (k->asked == d->retentions_asked) end_retentions(d, k->businesses, k->err ? -1 : (int)k->count);
       break;
     }
   }
@@ -169,7 +169,7 @@ void keep__next(struct directory *d) {
   k->store = d->store;
   k->what = d->poll_due ? KEEP_POLL : d->warms ? KEEP_WARM : KEEP_RETENTIONS;
   if (k->what == KEEP_WARM) k->max = d->warms->max;
-  k->asked_us = d->retentions_us;
+  k->asked = d->retentions_asked;
   d->poll_due = d->warm_outdated = false;
   d->keeping = true;
   d->kept_since_us = loop_now_us(d->loop);
@@ -220,6 +220,7 @@ void directory_retentions(struct directory *d, directory_listed *on_listed, void
   d->on_retentions = on_listed;
   d->retentions_ctx = ctx;
   d->retentions_us = loop_now_us(d->loop);
+  d->retentions_asked++;
   if (!d->version_known) d->poll_due = true;
   keep__next(d);
 }

@@ -405,72 +405,6 @@ static void measured(void **state) {
   shm_detach(&shm);
 }
 
-struct listed {
-  bool any;
-  int count;
-  char text[200];
-};
-
-static void on_listed(void *ctx, struct business *const *businesses, int count) {
-  struct listed *l = ctx;
-  l->any = true;
-  l->count = count;
-  for (int i = 0; i < count; i++) {
-    const struct business *b = businesses[i];
-    size_t len = strlen(l->text);
-    snprintf(l->text + len, sizeof l->text - len, "%s=%lld(%s%s%s) ", b->id, (long long)b->retention_ms,
-             b->phone_count > 0 ? b->phone_number_ids[0] : "", b->phone_count > 1 ? " " : "",
-             b->phone_count > 1 ? b->phone_number_ids[1] : "");
-  }
-}
-
-static void put_retention(const char *id, const char *phone, const char *also, const char *retention, bool active) {
-  struct business *b = business_new();
-  struct why why;
-  set(&b->id, id);
-  set(&b->retention, retention);
-  b->phone_number_ids[b->phone_count++] = xstrdup(phone);
-  if (also) b->phone_number_ids[b->phone_count++] = xstrdup(also);
-  b->is_active = b->whatsapp_enabled = active;
-  assert_int_equal(store_put(store, b, &why), ERR_OK);
-  business_free(b);
-}
-
-// Also of businesses that are out of use, but for numbers that have gone to others.
-static void retentions(void **state) {
-  (void)state;
-  open_with((struct directory_options){0});
-  put("plain", "1", "t");
-  put_retention("hour", "2", NULL, "1h", true);
-  put_retention("off", "3", "1", "2h", false);
-  put_retention("odd", "4", NULL, "soon", true);
-  struct listed l = {0};
-  directory_retentions(dir, on_listed, &l);
-  assert_true(turn_until(&l.any));
-  assert_string_equal(l.text, "hour=3600000(2) odd=0(4) off=7200000(3) ");
-  // A change is counted, wherever it came from.
-  uint64_t changes = directory_changes(dir);
-  put_retention("hour", "2", NULL, "30m", true);
-  int64_t deadline = clock_mono_us() + 60000000;
-  while (directory_changes(dir) == changes && clock_mono_us() < deadline)
-    uv_run(loop_uv(loop), UV_RUN_ONCE);
-  assert_true(directory_changes(dir) > changes);
-  // Nobody waits any more: nobody is called.
-  struct listed dropped = {0};
-  directory_retentions(dir, on_listed, &dropped);
-  directory_retentions_drop(dir);
-  l = (struct listed){0};
-  directory_retentions(dir, on_listed, &l);
-  assert_true(turn_until(&l.any));
-  assert_string_equal(l.text, "hour=1800000(2) odd=0(4) off=7200000(3) ");
-  assert_false(dropped.any);
-  // Who waits when the directory is closed is told that it cannot be asked.
-  l = (struct listed){0};
-  directory_retentions(dir, on_listed, &l);
-  close_all();
-  assert_int_equal(l.count, -1);
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(found_unknown_and_counted),
@@ -483,7 +417,6 @@ int main(void) {
       cmocka_unit_test(broadcasts),
       cmocka_unit_test(warming_up),
       cmocka_unit_test(a_change_behind_its_back),
-      cmocka_unit_test(retentions),
       cmocka_unit_test(a_flood_is_bounded),
       cmocka_unit_test(closing),
       cmocka_unit_test(measured),
