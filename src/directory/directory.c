@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "inside.h"
-#include "wahook/log.h"
 
 #define TICK_MS     250
 #define COMPLAIN_US 60000000

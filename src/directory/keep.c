@@ -4,12 +4,13 @@
 #include <stdlib.h>
 
 #include "inside.h"
-#include "wahook/log.h"
 
-#define WAIT_MAX_US 2000000  // a find waits no longer for a store that hangs
-#define LIST_MAX_US 20000000 // nor a list of retentions
-#define POLL_US     1000000
-#define AGAIN_MAX   3
+#define WAIT_MAX_US   2000000  // a find waits no longer for a store that hangs
+#define LIST_MAX_US   20000000 // nor a list of retentions
+#define LIST_GRACE_US 4000000  // so much longer than another question it may take before it counts as one that hangs
+#define LIST_LOG_US   60000000
+#define POLL_US       1000000
+#define AGAIN_MAX     3
 
 struct keep_job {
   struct loop_job job;
@@ -124,6 +125,24 @@ static void polled(struct directory *d, struct keep_job *k) {
   directory_clear(d);
 }
 
+// What came of a question, for the store's health. A list of retentions that fails is no sign that look-ups do, too: of a large collection
+// it may take longer than the store allows.
+static void tell(struct directory *d, const struct keep_job *k) {
+  static const enum store_query queries[] = {
+      [KEEP_POLL] = STORE_QUERY_PROBE, [KEEP_WARM] = STORE_QUERY_WARM, [KEEP_RETENTIONS] = STORE_QUERY_LIST};
+  uint64_t held_back;
+  if (k->what == KEEP_RETENTIONS && k->err) {
+    if (log_limited(&d->retentions_limit, 1, loop_now_us(d->loop), LIST_LOG_US, &held_back))
+      log_warning("directory", "the businesses with a retention cannot be listed: %s (those that were known last have theirs)",
+                  k->why.text);
+  } else if (k->what != KEEP_POLL || k->err || d->failing) {
+    directory__asked(d, &(struct asked){queries[k->what], k->err, k->why.text, k->took_us, k->count});
+  } else { // a poll in good times is no query worth counting
+    d->published.state.ok_us = loop_now_us(d->loop);
+    (void)breaker_tell(&d->breaker, true, loop_now_us(d->loop));
+  }
+}
+
 static void done(struct loop_job *job, bool canceled) {
   struct keep_job *k = (struct keep_job *)(void *)job;
   struct directory *d = k->directory;
@@ -131,13 +150,8 @@ static void done(struct loop_job *job, bool canceled) {
   if (canceled) {
     k->err = ERR_CANCELED;
     breaker_probe_lost(&d->breaker, loop_now_us(d->loop));
-  } else if (k->what != KEEP_POLL || k->err || d->failing) {
-    static const enum store_query queries[] = {
-        [KEEP_POLL] = STORE_QUERY_PROBE, [KEEP_WARM] = STORE_QUERY_WARM, [KEEP_RETENTIONS] = STORE_QUERY_LIST};
-    directory__asked(d, &(struct asked){queries[k->what], k->err, k->why.text, k->took_us, k->count});
-  } else { // a poll in good times is no query worth counting
-    d->published.state.ok_us = loop_now_us(d->loop);
-    (void)breaker_tell(&d->breaker, true, loop_now_us(d->loop));
+  } else {
+    tell(d, k);
   }
   if (!d->closed) {
     switch (k->what) {
@@ -172,7 +186,7 @@ void keep__next(struct directory *d) {
   k->asked = d->retentions_asked;
   d->poll_due = d->warm_outdated = false;
   d->keeping = true;
-  d->kept_since_us = loop_now_us(d->loop);
+  d->kept_since_us = loop_now_us(d->loop) + (k->what == KEEP_RETENTIONS ? LIST_GRACE_US : 0);
   loop_job_submit(d->loop, &k->job);
 }
 

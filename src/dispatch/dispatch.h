@@ -37,8 +37,8 @@ struct dispatch {
   struct retention_state {
     bool listed, listing, more;
     unsigned seconds;
-    uint64_t changes; // of the directory when it was asked
-    int64_t listed_us;
+    uint64_t changes;   // of the directory when it was asked
+    int64_t list_at_us; // the next time, unless something changes before
     size_t numbers;
     struct log_limit limit;
   } retention;

@@ -7,6 +7,7 @@
 
 #define SWEEP_EVERY_S 10
 #define LIST_EVERY_US INT64_C(300000000) // also when no change was noticed: a store may tell of none
+#define LIST_AGAIN_US INT64_C(60000000)  // after one that failed
 #define COMPLAIN_US   INT64_C(3600000000)
 
 // A number and whose it is: of several businesses that have it, the active one, the newest.
@@ -70,7 +71,7 @@ static void on_taken(void *ctx, enum err result) {
   struct dispatch *d = ctx;
   ALWAYS(d->magic == DISPATCH_MAGIC);
   d->asks--;
-  if (result != ERR_OK) d->retention.listed = false; // the spool has told why, and is tried again with the next sweep
+  if (result != ERR_OK) d->retention.list_at_us = 0; // with the next sweep again
   dispatch__settle(d);
 }
 
@@ -79,7 +80,9 @@ static void on_listed(void *ctx, struct business *const *businesses, int count) 
   struct retention_state *r = &d->retention;
   ALWAYS(d->magic == DISPATCH_MAGIC && !d->stopping);
   r->listing = false;
-  if (count >= 0) {
+  r->listed = count >= 0;
+  r->list_at_us = dispatch__mono_us(d) + (r->listed ? LIST_EVERY_US : LIST_AGAIN_US);
+  if (r->listed) {
     size_t row_count = 0;
     struct spool_retention *rows = rows_of(d, businesses, (size_t)count, &row_count);
     d->asks++;
@@ -87,8 +90,6 @@ static void on_listed(void *ctx, struct business *const *businesses, int count) 
     free(rows);
     if (row_count != r->numbers) log_info("dispatch", "%zu numbers have a retention of their own", row_count);
     r->numbers = row_count;
-    r->listed = true;
-    r->listed_us = dispatch__mono_us(d);
   }
   sweep(d); // while the directory cannot be asked, by what was known last
 }
@@ -97,7 +98,7 @@ void retention__second(struct dispatch *d) {
   struct retention_state *r = &d->retention;
   if (r->listing || (!r->more && r->seconds++ % SWEEP_EVERY_S)) return;
   uint64_t changes = directory_changes(d->options.directory);
-  if (r->listed && r->changes == changes && dispatch__mono_us(d) - r->listed_us < LIST_EVERY_US) {
+  if ((!r->listed || r->changes == changes) && dispatch__mono_us(d) < r->list_at_us) {
     sweep(d);
     return;
   }
