@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "inside.h"
-#include "wahook/log.h"
 
 #define TICK_MS     250
 #define COMPLAIN_US 60000000
@@ -117,6 +116,7 @@ static void on_warm(void *ctx) {
 
 static void on_key(void *ctx, struct span key) {
   struct directory *d = ctx;
+  d->changes++;
   cache_forget(d->cache, key);
   flights_outdate(d->flights, key);
   if (d->shm) shm_unknown_forget(d->shm);
@@ -253,10 +253,16 @@ void directory_forget(struct directory *d, enum directory_key kind, struct span 
 
 void directory_clear(struct directory *d) {
   ALWAYS(d->magic == DIRECTORY_MAGIC);
+  d->changes++;
   cache_clear(d->cache);
   flights_outdate(d->flights, (struct span){NULL, 0});
   if (d->shm) shm_unknown_forget(d->shm);
   d->warm_outdated = true;
+}
+
+uint64_t directory_changes(const struct directory *d) {
+  ALWAYS(d->magic == DIRECTORY_MAGIC);
+  return d->changes;
 }
 
 void directory_stats(const struct directory *d, struct directory_stats *out) {

@@ -62,10 +62,10 @@ enum err store_find(struct store *store, enum directory_key kind, struct span ke
   return store->kind->find(store, kind, key, out, why);
 }
 
-enum err store_each(struct store *store, bool active_only, const char *after_id, unsigned max,
+enum err store_each(struct store *store, enum store_which which, const char *after_id, unsigned max,
                     void (*on_business)(void *ctx, const struct business *business), void *ctx, struct why *why) {
   ALWAYS(store->magic == STORE_MAGIC);
-  return store->kind->each(store, active_only, after_id ? after_id : "", max, on_business, ctx, why);
+  return store->kind->each(store, which, after_id ? after_id : "", max, on_business, ctx, why);
 }
 
 enum err store_get(struct store *store, const char *any_name, struct business **out, struct why *why) {

@@ -62,7 +62,7 @@ enum err mongo__ask(struct mongo_call *call, const bson_t *filter, const bson_t 
                     struct why *why) MUST_CHECK;
 
 // store_mongo_list.c
-enum err mongo__each(struct store *store, bool active_only, const char *after_id, unsigned max,
+enum err mongo__each(struct store *store, enum store_which which, const char *after_id, unsigned max,
                      void (*on_business)(void *ctx, const struct business *business), void *ctx, struct why *why) MUST_CHECK;
 enum err mongo__count(struct store *store, uint64_t *all, uint64_t *active, struct why *why) MUST_CHECK;
 

@@ -99,7 +99,8 @@ static void set_date(bson_t *set, bson_t *unset, const char *key, int64_t ms) {
 
 // From the JSON of the business: all but its id and the dates, which are dates in the collection.
 static void fill(const bson_t *document, const struct business *b, bson_t *set, bson_t *unset) {
-  static const char *const optional[] = {"wabaId", "whatsappRefreshToken", "appSecret", "verifyToken", "rateLimit", "responder"};
+  static const char *const optional[] = {"wabaId",   "whatsappRefreshToken", "appSecret", "verifyToken", "rateLimit", "retention",
+                                         "responder"};
   static const char *const apart[] = {"_id", "whatsappTokenExpiresAt", "createdAt"};
   bson_iter_t it;
   ALWAYS(bson_iter_init(&it, document));

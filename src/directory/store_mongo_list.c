@@ -93,24 +93,50 @@ static void active_filter(bson_t *filter) {
   BSON_APPEND_BOOL(filter, "isActive", true);
 }
 
-enum err mongo__each(struct store *store, bool active_only, const char *after_id, unsigned max,
+// {retention: {$nin: [null, ""]}}: there, with something in it.
+static void retention_filter(bson_t *filter) {
+  bson_t condition, none;
+  BSON_APPEND_DOCUMENT_BEGIN(filter, "retention", &condition);
+  BSON_APPEND_ARRAY_BEGIN(&condition, "$nin", &none);
+  BSON_APPEND_NULL(&none, "0");
+  BSON_APPEND_UTF8(&none, "1", "");
+  bson_append_array_end(&condition, &none);
+  bson_append_document_end(filter, &condition);
+}
+
+// Of thousands with a retention, asked for again and again, the tokens stay where they are.
+static void append_projection(bson_t *opts, const struct mongo_store *s, enum store_which which) {
+  static const char *const few[] = {"whatsappPhoneNumberIds", "retention", "whatsappEnabled", "isActive", "createdAt"};
+  bson_t fields;
+  if (which != STORE_RETENTION) {
+    BSON_APPEND_DOCUMENT(opts, "projection", s->projection);
+    return;
+  }
+  BSON_APPEND_DOCUMENT_BEGIN(opts, "projection", &fields);
+  for (size_t i = 0; i < COUNT_OF(few); i++)
+    BSON_APPEND_INT32(&fields, few[i], 1);
+  bson_append_document_end(opts, &fields);
+}
+
+enum err mongo__each(struct store *store, enum store_which which, const char *after_id, unsigned max,
                      void (*on_business)(void *ctx, const struct business *business), void *ctx, struct why *why) {
   struct mongo_store *s = (struct mongo_store *)(void *)store;
   struct mongo_call call;
-  struct listing l = {.on_business = on_business, .ctx = ctx, .own = active_only};
+  struct listing l = {.on_business = on_business, .ctx = ctx, .own = which == STORE_ACTIVE};
   bson_t filter = BSON_INITIALIZER, opts, sort;
-  enum err e = mongo__begin(s, active_only ? STORE_QUERY_WARM : STORE_QUERY_LIST, &call, why);
+  enum err e = mongo__begin(s, which == STORE_ACTIVE ? STORE_QUERY_WARM : STORE_QUERY_LIST, &call, why);
   if (e) return e;
-  if (active_only)
+  if (which == STORE_ACTIVE)
     active_filter(&filter);
   else if (*after_id)
     after_filter(&filter, after_id);
+  if (which == STORE_RETENTION) retention_filter(&filter);
   bson_init(&opts);
-  BSON_APPEND_DOCUMENT(&opts, "projection", s->projection);
+  append_projection(&opts, s, which);
   BSON_APPEND_INT64(&opts, "limit", max);
   BSON_APPEND_INT64(&opts, "maxTimeMS", LIST_MS);
   BSON_APPEND_DOCUMENT_BEGIN(&opts, "sort", &sort);
-  if (active_only)
+  if (which == STORE_ACTIVE)
     BSON_APPEND_INT32(&sort, "createdAt", -1);
   else
     BSON_APPEND_INT32(&sort, "_id", 1);

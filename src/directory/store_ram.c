@@ -136,7 +136,7 @@ static int newest_first(const void *a, const void *b) {
   return older(*x, *y) ? 1 : -1;
 }
 
-static enum err ram_each(struct store *store, bool active_only, const char *after_id, unsigned max,
+static enum err ram_each(struct store *store, enum store_which which, const char *after_id, unsigned max,
                          void (*on_business)(void *ctx, const struct business *business), void *ctx, struct why *why) {
   (void)why;
   struct ram *ram = enter(store);
@@ -144,13 +144,14 @@ static enum err ram_each(struct store *store, bool active_only, const char *afte
   size_t count = 0;
   for (size_t i = 0; i < ram->items.count; i++) {
     const struct business *b = ram->items.at[i];
-    if (active_only ? b->is_active && b->whatsapp_enabled : strcmp(b->id, after_id) > 0) list[count++] = b;
+    if (which == STORE_ACTIVE ? !b->is_active || !b->whatsapp_enabled : strcmp(b->id, after_id) <= 0) continue;
+    if (which != STORE_RETENTION || b->retention[0]) list[count++] = b;
   }
-  if (active_only) qsort(list, count, sizeof *list, newest_first);
+  if (which == STORE_ACTIVE) qsort(list, count, sizeof *list, newest_first);
   if (count > max) count = max;
   struct business **copies = xcalloc(count + 1, sizeof *copies);
   for (size_t i = 0; i < count; i++)
-    copies[i] = active_only ? with_own_phones(ram, list[i]) : business_copy(list[i]);
+    copies[i] = which == STORE_ACTIVE ? with_own_phones(ram, list[i]) : business_copy(list[i]);
   free(list);
   enum err e = leave(ERR_OK, NULL);
   for (size_t i = 0; i < count; i++) { // without the lock: the callback may use the store
@@ -197,6 +198,7 @@ static enum err ram_put(struct store *store, const struct business *business, st
     items->count++;
   }
   items->at[i] = business_copy(business);
+  (void)business_settle(items->at[i], NULL); // as if it were read from somewhere
   ram->version++;
   return leave(ERR_OK, why);
 }

@@ -165,7 +165,7 @@ static enum err read_business(struct sqlite_store *s, struct connection *c, sqli
   b->whatsapp_enabled = sqlite3_column_int(stmt, at++) != 0;
   b->is_active = sqlite3_column_int(stmt, at++) != 0;
   b->created_ms = sqlite3_column_int64(stmt, at++);
-  (void)business__settle(b);
+  (void)business_settle(b, NULL); // who uses a field tells when it means nothing
   sqlite3_stmt *list = statement(c, phones);
   bind_text(list, 1, span_of(b->id));
   int rc = SQLITE_DONE;
@@ -239,19 +239,21 @@ static enum err sqlite_find(struct store *store, enum directory_key kind, struct
   return give_back(s, c, e == ERR_OK || e == ERR_NOT_FOUND ? e : ERR_UNAVAILABLE);
 }
 
-static enum err sqlite_each(struct store *store, bool active_only, const char *after_id, unsigned max,
+static enum err sqlite_each(struct store *store, enum store_which which, const char *after_id, unsigned max,
                             void (*on_business)(void *ctx, const struct business *business), void *ctx, struct why *why) {
   struct sqlite_store *s = of(store);
   struct connection *c;
   enum err e = borrow(s, &c, why);
   if (e) return e;
-  sqlite3_stmt *stmt = statement(c, active_only ? EACH_ACTIVE : EACH_ALL);
+  static const enum statement statements[] = {[STORE_ALL] = EACH_ALL, [STORE_ACTIVE] = EACH_ACTIVE, [STORE_RETENTION] = EACH_RETENTION};
+  sqlite3_stmt *stmt = statement(c, statements[which]);
   bind_text(stmt, 1, span_of(after_id));
   sqlite3_bind_int64(stmt, 2, max);
   int rc;
   while (!e && (rc = sqlite3_step(stmt)) != SQLITE_DONE) {
     struct business *b = NULL;
-    e = rc == SQLITE_ROW ? read_business(s, c, stmt, active_only ? PHONES_OWN : PHONES, &b, why) : sqlite__failed(s->path, c->db, why);
+    e = rc == SQLITE_ROW ? read_business(s, c, stmt, which == STORE_ACTIVE ? PHONES_OWN : PHONES, &b, why)
+                         : sqlite__failed(s->path, c->db, why);
     if (!e) on_business(ctx, b);
     business_free(b);
   }

@@ -25,7 +25,7 @@ enum err bulk_read(struct store *store, bulk_on_page *on_page, void *ctx, struct
   enum err e = ERR_OK;
   bool more = true;
   while (!e && more) {
-    e = store_each(store, false, after, PAGE, keep, page, why);
+    e = store_each(store, STORE_ALL, after, PAGE, keep, page, why);
     more = page->count > 0;
     if (!e && more) {
       free(after);

@@ -87,7 +87,7 @@ static void pages(void **state) {
   char last[64] = "";
   for (int page = 0; page < 5; page++) {
     size_t before = out.len;
-    assert_int_equal(store_each(store, false, last, 1, on_each, &out, &why), ERR_OK);
+    assert_int_equal(store_each(store, STORE_ALL, last, 1, on_each, &out, &why), ERR_OK);
     if (out.len == before) break;
     snprintf(last, sizeof last, "%.*s", (int)(strchr(out.data + before, '(') - out.data - (ptrdiff_t)before), out.data + before);
   }
