@@ -79,9 +79,11 @@ enum err directory_open(const struct directory_options *options, struct director
 // Pending finds are answered LATER first. Its memory goes when its last job and timer are back: run or free the loop afterwards.
 void directory_close(struct directory *directory);
 
-// From the cache alone, no waiting: FOUND (valid until the loop's next turn), UNKNOWN, or PENDING. With `refresh`, an absent or expired
-// entry starts one flight, so that a later look-up knows. Counts a hit or a miss, logs "Cache HIT"/"Cache MISS" at debug.
-enum directory_answer directory_get(struct directory *directory, enum directory_key kind, struct span key, bool refresh,
+// From the cache alone, no waiting: FOUND (valid until the loop's next turn), UNKNOWN, or PENDING. What is absent or expired is asked for
+// at once or SOON, so that a later look-up knows: absent keys then wait some tenths of a second, since a process that needs the answer may
+// find out meanwhile that nobody has it. Counts a hit or a miss, logs "Cache HIT"/"Cache MISS" at debug.
+enum directory_refresh { DIRECTORY_LEAVE, DIRECTORY_SOON, DIRECTORY_NOW };
+enum directory_answer directory_get(struct directory *directory, enum directory_key kind, struct span key, enum directory_refresh refresh,
                                     const struct business **out);
 // As above, but waits for the flight: on_answer is called exactly once, at once when the cache knows. `business` is valid during the call
 // only.

@@ -13,6 +13,7 @@
 #define TICK_MS     250
 #define COMPLAIN_US 60000000
 #define WARM_MAX    100 // businesses of a warm-up that was broadcast
+#define SOON_US     250000
 
 static void count(struct directory *d, enum metric metric, uint64_t n) {
   if (d->slot) metrics_add(d->slot, metric, n);
@@ -214,19 +215,27 @@ bool directory_asks(const struct directory *d) {
   return breaker_passes(&d->breaker);
 }
 
-static bool fly(struct directory *d, enum directory_key kind, struct span key, const struct cache_key *text, directory_found *on_answer,
-                void *ctx) {
-  return breaker_passes(&d->breaker) && flights_join(d->flights, kind, key, text, on_answer, ctx, loop_now_us(d->loop));
+static bool fly(struct directory *d, const struct flight_wish *wish) {
+  return breaker_passes(&d->breaker) && flights_join(d->flights, wish, loop_now_us(d->loop));
 }
 
-enum directory_answer directory_get(struct directory *d, enum directory_key kind, struct span key, bool refresh,
+static bool still_asked(void *ctx, const struct cache_key *key) {
+  struct directory *d = ctx;
+  const struct business *b = NULL;
+  return breaker_passes(&d->breaker) && recall(d, key, &b) != CACHE_FRESH;
+}
+
+enum directory_answer directory_get(struct directory *d, enum directory_key kind, struct span key, enum directory_refresh refresh,
                                     const struct business **out) {
   ALWAYS(d->magic == DIRECTORY_MAGIC);
   struct cache_key text;
   enum cache_state state;
   listen_in(d);
   enum directory_answer answer = look(d, kind, key, &text, &state, out);
-  if (refresh && state != CACHE_FRESH) (void)fly(d, kind, key, &text, NULL, NULL);
+  if (refresh == DIRECTORY_LEAVE || state == CACHE_FRESH) return answer;
+  struct flight_wish wish = {.kind = kind, .key = key, .text = &text};
+  if (refresh == DIRECTORY_SOON && state == CACHE_ABSENT && d->shm) wish.delay_us = SOON_US;
+  (void)fly(d, &wish);
   return answer;
 }
 
@@ -237,11 +246,14 @@ void directory_find(struct directory *d, enum directory_key kind, struct span ke
   const struct business *b = NULL;
   listen_in(d);
   enum directory_answer answer = look(d, kind, key, &text, &state, &b);
+  struct flight_wish wish = {.kind = kind, .key = key, .text = &text};
   if (answer == DIRECTORY_PENDING) {
-    if (!fly(d, kind, key, &text, on_answer, ctx)) on_answer(ctx, DIRECTORY_LATER, NULL);
+    wish.on_answer = on_answer;
+    wish.ctx = ctx;
+    if (!fly(d, &wish)) on_answer(ctx, DIRECTORY_LATER, NULL);
     return;
   }
-  if (state == CACHE_STALE) (void)fly(d, kind, key, &text, NULL, NULL);
+  if (state == CACHE_STALE) (void)fly(d, &wish);
   on_answer(ctx, answer, b);
 }
 
@@ -323,7 +335,8 @@ enum err directory_open(const struct directory_options *o, struct directory **ou
   int64_t stale_ms = o->stale_max_ms > o->cache_ttl_ms ? o->stale_max_ms : o->cache_ttl_ms;
   struct cache_limits limits = {d->capacity, o->cache_ttl_ms * 1000, d->negative_ttl_us, stale_ms * 1000};
   d->cache = cache_new(&limits);
-  struct flights_options f = {.loop = o->loop, .store = store, .on_landed = on_landed, .on_idle = on_flights_idle, .ctx = d};
+  struct flights_options f = {
+      .loop = o->loop, .store = store, .on_landed = on_landed, .still_asked = still_asked, .on_idle = on_flights_idle, .ctx = d};
   d->flights = flights_new(&f);
   d->standard = make_standard(o->default_phone_number_id, o->default_token);
   if (d->shm) shm_reader_start(&d->reader, d->shm);

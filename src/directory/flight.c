@@ -1,8 +1,9 @@
 // Questions to the store, one per key at a time, on the threadpool. Runs in workers and the dispatcher, on the loop but for work().
 //
 //   join ─▶ QUEUED ─▶ FLYING (in a job with up to 16 others) ─▶ landed: cache, then the waiters
-//              ▲          │ outdated meanwhile
-//              └──────────┘
+//    │       ▲   ▲        │ outdated meanwhile
+//    ▼       │   └────────┘
+//   RESTING ─┘ somebody waits now, or it has rested long enough (and is still asked)
 #include "flight.h"
 
 #include <stdlib.h>
@@ -27,16 +28,17 @@ struct flight {
   struct cache_key text;
   enum directory_key kind;
   uint8_t key_at; // where in `text` the key itself begins
-  bool flying, outdated;
+  bool resting, flying, outdated;
   unsigned again;
+  int64_t rest_until_us;
   struct waiter *waiters, **waiters_tail;
-  struct flight *prev, *next; // in the queue while not flying
+  struct flight *prev, *next; // among those that rest, or in the queue, while not flying
   UT_hash_handle hh;
 };
 struct flights {
   uint32_t magic;
   struct flights_options o;
-  struct flight *table, *queue;
+  struct flight *table, *queue, *resting;
   struct batch *out; // jobs under way
   unsigned jobs;
   bool closed;
@@ -162,29 +164,60 @@ static void take_off(struct flights *flights) {
   }
 }
 
-bool flights_join(struct flights *flights, enum directory_key kind, struct span key, const struct cache_key *text,
-                  directory_found *on_answer, void *ctx, int64_t now_us) {
+static struct flight *start(struct flights *flights, const struct flight_wish *wish, int64_t now_us) {
+  struct flight *f = xcalloc(1, sizeof *f);
+  f->text = *wish->text;
+  f->kind = wish->kind;
+  f->key_at = (uint8_t)(wish->text->len - wish->key.len);
+  f->waiters_tail = &f->waiters;
+  f->resting = wish->delay_us > 0 && !wish->on_answer;
+  f->rest_until_us = now_us + wish->delay_us;
+  HASH_ADD_KEYPTR(hh, flights->table, f->text.text, f->text.len, f);
+  if (f->resting)
+    DL_APPEND(flights->resting, f);
+  else
+    DL_APPEND(flights->queue, f);
+  return f;
+}
+
+static void rouse(struct flights *flights, struct flight *f) {
+  f->resting = false;
+  DL_DELETE(flights->resting, f);
+  DL_APPEND(flights->queue, f);
+}
+
+bool flights_join(struct flights *flights, const struct flight_wish *wish, int64_t now_us) {
   ALWAYS(flights->magic == FLIGHTS_MAGIC);
   struct flight *f;
-  HASH_FIND(hh, flights->table, text->text, text->len, f);
+  HASH_FIND(hh, flights->table, wish->text->text, wish->text->len, f);
   if (!f) {
     if (flights->closed || HASH_COUNT(flights->table) >= FLIGHTS_MAX) return false;
-    f = xcalloc(1, sizeof *f);
-    f->text = *text;
-    f->kind = kind;
-    f->key_at = (uint8_t)(text->len - key.len);
-    f->waiters_tail = &f->waiters;
-    HASH_ADD_KEYPTR(hh, flights->table, f->text.text, f->text.len, f);
-    DL_APPEND(flights->queue, f);
+    f = start(flights, wish, now_us);
   }
-  if (on_answer) {
+  if (f->resting && (wish->on_answer || wish->delay_us == 0)) rouse(flights, f);
+  if (wish->on_answer) {
     struct waiter *w = xmalloc(sizeof *w);
-    *w = (struct waiter){on_answer, ctx, now_us, NULL};
+    *w = (struct waiter){wish->on_answer, wish->ctx, now_us, NULL};
     *f->waiters_tail = w;
     f->waiters_tail = &w->next;
   }
   take_off(flights);
   return true;
+}
+
+void flights_tick(struct flights *flights, int64_t now_us) {
+  ALWAYS(flights->magic == FLIGHTS_MAGIC);
+  struct flight *f, *next;
+  DL_FOREACH_SAFE(flights->resting, f, next) {
+    if (f->rest_until_us > now_us) break; // all rest equally long
+    if (!flights->o.still_asked || flights->o.still_asked(flights->o.ctx, &f->text)) {
+      rouse(flights, f);
+      continue;
+    }
+    DL_DELETE(flights->resting, f);
+    forget_flight(flights, f);
+  }
+  take_off(flights);
 }
 
 // Whom a business' id concerns is known only when the answers are there: it outdates all.
@@ -226,10 +259,13 @@ void flights_close(struct flights *flights) {
   if (flights->closed) return;
   flights->closed = true;
   flights_give_up(flights, INT64_MAX);
-  while (flights->queue) {
-    struct flight *f = flights->queue;
-    DL_DELETE(flights->queue, f);
-    forget_flight(flights, f);
+  struct flight **lists[] = {&flights->queue, &flights->resting};
+  for (size_t i = 0; i < COUNT_OF(lists); i++) {
+    while (*lists[i]) {
+      struct flight *f = *lists[i];
+      DL_DELETE(*lists[i], f);
+      forget_flight(flights, f);
+    }
   }
   if (flights->jobs == 0) flights->o.on_idle(flights->o.ctx);
 }

@@ -22,13 +22,24 @@ struct flights_options {
   struct store *store;
   // Returns the business that waiters are shown (kept by the receiver for this turn).
   const struct business *(*on_landed)(void *ctx, const struct flight_landing *landing);
+  // A question that could wait is about to be put: false when it needs no answer any more. NULL: it does.
+  bool (*still_asked)(void *ctx, const struct cache_key *key);
   void (*on_idle)(void *ctx); // after flights_close(): no job is out any more, flights_free() may follow
   void *ctx;
 };
 struct flights *flights_new(const struct flights_options *options);
-// Joins the key's flight or starts one; `on_answer` NULL: nobody waits. False: too many are under way (nothing was kept).
-bool flights_join(struct flights *flights, enum directory_key kind, struct span key, const struct cache_key *text,
-                  directory_found *on_answer, void *ctx, int64_t now_us);
+struct flight_wish {
+  enum directory_key kind;
+  struct span key;
+  const struct cache_key *text;
+  directory_found *on_answer; // NULL: nobody waits
+  void *ctx;
+  int64_t delay_us; // nobody waits: how long the question may wait for a better moment
+};
+// Joins the key's flight or starts one. False: too many are under way (nothing was kept).
+bool flights_join(struct flights *flights, const struct flight_wish *wish, int64_t now_us);
+// Puts the questions that have waited long enough; called several times a second.
+void flights_tick(struct flights *flights, int64_t now_us);
 // What is under way may have read what was there before: ask again. Empty span: all.
 void flights_outdate(struct flights *flights, struct span text_or_glob);
 // Who has waited since before `since_us` hears LATER; the question stays under way.

@@ -208,6 +208,7 @@ void keep__tick(struct directory *d) {
   }
   keep__next(d);
   if (d->on_retentions && d->retentions_us < now_us - LIST_MAX_US) end_retentions(d, NULL, -1);
+  flights_tick(d->flights, now_us);
   flights_give_up(d->flights, now_us - WAIT_MAX_US); // last: what it calls may close the directory
 }
 

@@ -9,7 +9,7 @@ static enum directory_answer owner_of(struct webhook *w, const struct intake_eve
   bool phone = event->phone_number_id.len > 0;
   struct span key = phone ? event->phone_number_id : event->waba_id;
   if (!key.len) return DIRECTORY_UNKNOWN;
-  return directory_get(w->options.directory, phone ? DIRECTORY_PHONE : DIRECTORY_WABA, key, true, out);
+  return directory_get(w->options.directory, phone ? DIRECTORY_PHONE : DIRECTORY_WABA, key, DIRECTORY_NOW, out);
 }
 
 // All that is in a delivery must be of businesses with this secret: whoever knows one could write as another one else.

@@ -115,7 +115,7 @@ static bool takes(struct delivery *d, const struct intake_event *event) {
   struct span phone = event->phone_number_id;
   if (!phone.len || event->kind == INTAKE_QUARANTINE) return true;
   const struct business *business = NULL;
-  enum directory_answer answer = directory_get(w->options.directory, DIRECTORY_PHONE, phone, true, &business);
+  enum directory_answer answer = directory_get(w->options.directory, DIRECTORY_PHONE, phone, DIRECTORY_SOON, &business);
   if (answer == DIRECTORY_UNKNOWN) {
     metrics_add(w->slot, METRIC_EVENT_UNKNOWN_BUSINESS, 1);
     uint64_t held_back;

@@ -102,7 +102,7 @@ static struct heard ask(enum directory_key kind, const char *key) {
 
 static enum directory_answer get(const char *phone) {
   const struct business *b;
-  return directory_get(dir, DIRECTORY_PHONE, span_of(phone), false, &b);
+  return directory_get(dir, DIRECTORY_PHONE, span_of(phone), DIRECTORY_LEAVE, &b);
 }
 
 static void found_unknown_and_counted(void **state) {
@@ -155,10 +155,10 @@ static void stale_answers_while_it_is_refreshed(void **state) {
   put("one", "111", "new");
   turn_for(40);
   const struct business *b = NULL;
-  assert_int_equal(directory_get(dir, DIRECTORY_PHONE, SPAN("111"), true, &b), DIRECTORY_FOUND);
+  assert_int_equal(directory_get(dir, DIRECTORY_PHONE, SPAN("111"), DIRECTORY_NOW, &b), DIRECTORY_FOUND);
   assert_string_equal(b->access_token, "old");
   turn_for(15);
-  assert_int_equal(directory_get(dir, DIRECTORY_PHONE, SPAN("111"), false, &b), DIRECTORY_FOUND);
+  assert_int_equal(directory_get(dir, DIRECTORY_PHONE, SPAN("111"), DIRECTORY_LEAVE, &b), DIRECTORY_FOUND);
   assert_string_equal(b->access_token, "new");
   close_all();
 }
@@ -257,7 +257,7 @@ static void a_business_is_good_for_the_turn(void **state) {
   put("one", "111", "t");
   ask(DIRECTORY_PHONE, "111");
   const struct business *b = NULL;
-  assert_int_equal(directory_get(dir, DIRECTORY_PHONE, SPAN("111"), false, &b), DIRECTORY_FOUND);
+  assert_int_equal(directory_get(dir, DIRECTORY_PHONE, SPAN("111"), DIRECTORY_LEAVE, &b), DIRECTORY_FOUND);
   directory_clear(dir);
   assert_string_equal(b->id, "one");
   assert_int_equal(get("111"), DIRECTORY_PENDING);
@@ -308,6 +308,34 @@ static void unknown_is_shared(void **state) {
   assert_int_equal(get("111"), DIRECTORY_PENDING);
   assert_int_equal(ask(DIRECTORY_PHONE, "111").answer, DIRECTORY_FOUND);
   directory_close(first);
+  close_all();
+  shm_detach(&shm);
+}
+
+// A question that nobody waits for is put a moment later, and not at all when another process was told meanwhile.
+static void soon(void **state) {
+  (void)state;
+  struct shm shm;
+  struct why why;
+  const struct business *b;
+  assert_int_equal(shm_create(&shm, 2, 65536, &why), ERR_OK);
+  open_with((struct directory_options){.shm = &shm, .slot = &shm.slots[0]});
+  struct directory *worker = dir;
+  struct directory_options o = {.loop = loop, .shm = &shm, .slot = &shm.slots[1], .store = {.uri = "ram:"}, .cache_size = 100};
+  o.cache_ttl_ms = o.stale_max_ms = 300000;
+  o.negative_ttl_ms = 60000;
+  assert_int_equal(directory_open(&o, &dir, &why), ERR_OK);
+  put("one", "111", "t");
+  turn_for(1500); // both have looked at the store's version
+  uint64_t asked = atomic_load(&shm.slots[0].counters[METRIC_STORE_QUERIES]);
+  assert_int_equal(directory_get(worker, DIRECTORY_PHONE, SPAN("111"), DIRECTORY_SOON, &b), DIRECTORY_PENDING);
+  assert_int_equal(directory_get(worker, DIRECTORY_PHONE, SPAN("222"), DIRECTORY_SOON, &b), DIRECTORY_PENDING);
+  assert_int_equal(ask(DIRECTORY_PHONE, "222").answer, DIRECTORY_UNKNOWN);
+  turn_for(1000);
+  assert_int_equal(directory_get(worker, DIRECTORY_PHONE, SPAN("111"), DIRECTORY_LEAVE, &b), DIRECTORY_FOUND);
+  assert_int_equal(directory_get(worker, DIRECTORY_PHONE, SPAN("222"), DIRECTORY_LEAVE, &b), DIRECTORY_UNKNOWN);
+  assert_int_equal(atomic_load(&shm.slots[0].counters[METRIC_STORE_QUERIES]) - asked, 1);
+  directory_close(worker);
   close_all();
   shm_detach(&shm);
 }
@@ -424,7 +452,7 @@ static void measured(void **state) {
   const struct business *b;
   int64_t from = clock_mono_ns();
   for (int i = 0; i < ROUNDS; i++)
-    (void)directory_get(dir, DIRECTORY_PHONE, SPAN("106540352242922"), true, &b);
+    (void)directory_get(dir, DIRECTORY_PHONE, SPAN("106540352242922"), DIRECTORY_NOW, &b);
   print_message("a look-up that hits: %.0f ns\n", (double)(clock_mono_ns() - from) / ROUNDS);
   close_all();
   shm_detach(&shm);
@@ -441,6 +469,7 @@ int main(void) {
       cmocka_unit_test(a_business_is_good_for_the_turn),
       cmocka_unit_test(broadcasts),
       cmocka_unit_test(unknown_is_shared),
+      cmocka_unit_test(soon),
       cmocka_unit_test(warming_up),
       cmocka_unit_test(a_change_behind_its_back),
       cmocka_unit_test(a_flood_is_bounded),

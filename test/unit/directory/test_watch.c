@@ -63,7 +63,7 @@ static const char *token(struct directory *d, const char *phone) {
 
 static bool cached(struct directory *d, const char *phone) {
   const struct business *b;
-  return directory_get(d, DIRECTORY_PHONE, span_of(phone), false, &b) != DIRECTORY_PENDING;
+  return directory_get(d, DIRECTORY_PHONE, span_of(phone), DIRECTORY_LEAVE, &b) != DIRECTORY_PENDING;
 }
 
 // How long until it says so; fails after a while. A timing is printed, never judged.
