@@ -73,7 +73,7 @@ int business_list(struct ctl *ctl) {
 // The document without its secrets: what is stored of a token is told by format only.
 static void put_document(const struct business *b, struct json_writer *w) {
   struct business *shown = business_copy(b);
-  char **secrets[] = {&shown->access_token, &shown->refresh_token, &shown->verify_token, &shown->responder_key};
+  char **secrets[] = {&shown->access_token, &shown->refresh_token, &shown->verify_token, &shown->app_secret, &shown->responder_key};
   for (size_t i = 0; i < COUNT_OF(secrets); i++) {
     char text[48] = "";
     if (**secrets[i]) snprintf(text, sizeof text, "*** (%s)", token_format_name(token_detect(span_of(*secrets[i]))));
