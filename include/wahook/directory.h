@@ -109,10 +109,13 @@ void store_close(struct store *store);
 // One active, enabled business by key (by subdomain also before it is enabled: Meta verifies its address then); the newest when several
 // claim a phone number. ERR_NOT_FOUND, ERR_UNAVAILABLE with why.
 enum err store_find(struct store *store, enum directory_key kind, struct span key, struct business **out, struct why *why) MUST_CHECK;
-// Up to `max` businesses: active, enabled ones newest first (warm-up), each with only those phone numbers that store_find gives it;
-// or all from `after_id` on (listing, export). on_business borrows.
-enum err store_each(struct store *store, bool active_only, const char *after_id, unsigned max,
-                    void (*on_business)(void *ctx, const struct business *business), void *ctx, struct why *why) MUST_CHECK;
+typedef void store_on_business(void *ctx, const struct business *business); // borrows
+// Up to `max` active, enabled ones, newest first (warm-up), each with only those phone numbers that store_find gives it.
+enum err store_newest(struct store *store, unsigned max, store_on_business *on_business, void *ctx, struct why *why) MUST_CHECK;
+// A page of all (listing, export): those behind `position`, which moves on; empty: from the first one on. Fewer than `max` are the last.
+// Only the store that filled a position understands it.
+enum err store_page(struct store *store, struct buf *position, unsigned max, store_on_business *on_business, void *ctx,
+                    struct why *why) MUST_CHECK;
 // By id, subdomain or phone number id, active or not: for an operator.
 enum err store_get(struct store *store, const char *any_name, struct business **out, struct why *why) MUST_CHECK;
 enum err store_put(struct store *store, const struct business *business, struct why *why) MUST_CHECK; // insert or replace by id

@@ -33,7 +33,7 @@ static void work(struct loop_job *job) {
   struct keep_job *k = (struct keep_job *)(void *)job;
   int64_t from = clock_mono_us();
   if (k->warm) {
-    k->err = store_each(k->store, true, "", k->max, on_business, k, &k->why);
+    k->err = store_newest(k->store, k->max, on_business, k, &k->why);
   } else {
     k->err = store__changed(k->store, &k->version, &k->why);
   }

@@ -26,8 +26,8 @@ struct store_kind {
   enum err (*open)(const struct store_options *options, const char *rest, struct store **out, struct why *why);
   void (*close)(struct store *store);
   enum err (*find)(struct store *store, enum directory_key kind, struct span key, struct business **out, struct why *why);
-  enum err (*each)(struct store *store, bool active_only, const char *after_id, unsigned max,
-                   void (*on_business)(void *ctx, const struct business *business), void *ctx, struct why *why);
+  // The page behind `position`; NULL: the newest active ones.
+  enum err (*each)(struct store *store, struct buf *position, unsigned max, store_on_business *on_business, void *ctx, struct why *why);
   enum err (*get)(struct store *store, const char *any_name, struct business **out, struct why *why);
   enum err (*put)(struct store *store, const struct business *business, struct why *why);
   enum err (*remove)(struct store *store, const char *id, struct why *why);

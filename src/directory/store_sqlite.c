@@ -238,20 +238,25 @@ static enum err sqlite_find(struct store *store, enum directory_key kind, struct
   return give_back(s, c, e == ERR_OK || e == ERR_NOT_FOUND ? e : ERR_UNAVAILABLE);
 }
 
-static enum err sqlite_each(struct store *store, bool active_only, const char *after_id, unsigned max,
-                            void (*on_business)(void *ctx, const struct business *business), void *ctx, struct why *why) {
+// A position is the id of the last one that was told.
+static enum err sqlite_each(struct store *store, struct buf *position, unsigned max, store_on_business *on_business, void *ctx,
+                            struct why *why) {
   struct sqlite_store *s = of(store);
   struct connection *c;
   enum err e = borrow(s, &c, why);
   if (e) return e;
-  sqlite3_stmt *stmt = statement(c, active_only ? EACH_ACTIVE : EACH_ALL);
-  bind_text(stmt, 1, span_of(after_id));
+  sqlite3_stmt *stmt = statement(c, position ? EACH_ALL : EACH_ACTIVE);
+  bind_text(stmt, 1, position ? buf_span(position) : SPAN(""));
   sqlite3_bind_int64(stmt, 2, max);
   int rc;
   while (!e && (rc = sqlite3_step(stmt)) != SQLITE_DONE) {
     struct business *b = NULL;
-    e = rc == SQLITE_ROW ? read_business(s, c, stmt, active_only ? PHONES_OWN : PHONES, &b, why) : sqlite__failed(s->path, c->db, why);
+    e = rc == SQLITE_ROW ? read_business(s, c, stmt, position ? PHONES : PHONES_OWN, &b, why) : sqlite__failed(s->path, c->db, why);
     if (!e) on_business(ctx, b);
+    if (!e && position) {
+      buf_clear(position);
+      buf_add_text(position, b->id);
+    }
     business_free(b);
   }
   done_with(stmt);

@@ -123,6 +123,15 @@ def test_one_bad_document_keeps_no_other_out(two):
     assert len(answer(two, "business", "list")) == 5
 
 
+def test_ids_of_every_type_are_listed(mongo, directory):
+    """Whatever type of _id a page ends with, the next one goes on right behind it; also behind many that cannot be read."""
+    place = place_of(directory, mongo.uri)
+    ids = [*range(1300), *(f"t{n}" for n in range(900)), 0.5, "7", *(object_id(f"65f0c0ffee65f0c0ffee{n:04x}") for n in range(1100))]
+    odd = [{"n": n} for n in range(1200)] + [datetime.datetime(2024, 1, 1), True]
+    mongo.businesses.insert_many([{"_id": i, "name": "x"} for i in ids + odd])
+    assert sorted(d["_id"] for d in exported(place)) == sorted(map(str, ids))
+
+
 # ---------------------------------------------------------------- migrate
 
 

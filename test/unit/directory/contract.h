@@ -157,12 +157,15 @@ static void lists(struct store *store) {
   assert_string_equal(found(store, DIRECTORY_PHONE, "1"), "a");
   struct buf out = {0};
   struct why why;
-  assert_int_equal(store_each(store, true, NULL, 100, on_each, &out, &why), ERR_OK);
+  assert_int_equal(store_newest(store, 100, on_each, &out, &why), ERR_OK);
   assert_string_equal(out.data, "a(1) c(0) b(1) "); // newest first; c's number is not c's to answer
   buf_clear(&out);
-  assert_int_equal(store_each(store, false, "a", 2, on_each, &out, &why), ERR_OK);
-  assert_string_equal(out.data, "b(1) c(1) ");
+  struct buf position = {0};
+  for (int page = 0; page < 3; page++, buf_add_text(&out, "| "))
+    assert_int_equal(store_page(store, &position, 2, on_each, &out, &why), ERR_OK);
+  assert_string_equal(out.data, "a(1) b(1) | c(1) d(1) | | ");
   buf_free(&out);
+  buf_free(&position);
   uint64_t all, active;
   assert_int_equal(store_count(store, &all, &active, &why), ERR_OK);
   assert_int_equal(all, 4);
