@@ -13,6 +13,8 @@
 #define GET_MAX    100
 #define CLAIMS_US  60000000
 
+#define PATH_NOT_VIABLE 28 // the server's code: a field cannot be set in what is no document
+
 static struct mongo_store *of(struct store *store) {
   return (struct mongo_store *)(void *)store;
 }
@@ -169,6 +171,25 @@ static enum err mongo_get(struct store *store, const char *any_name, struct busi
 
 // ---------------------------------------------------------------- writing
 
+// Where others keep something in place of a sub-document of ours, nothing can be set in it: it gives way.
+static bool make_way(struct mongo_call *call, const bson_t *filter, bson_error_t *error) {
+  bson_t *which = BCON_NEW("$or", "[", "{", "responder", "{", "$not", "{", "$type", BCON_UTF8("object"), "}", "}", "}", "{", "responder",
+                           "{", "$type", BCON_UTF8("array"), "}", "}", "]");
+  bson_t *update = BCON_NEW("$unset", "{", "responder", BCON_INT32(1), "}");
+  ALWAYS(bson_concat(which, filter));
+  bool good = mongoc_collection_update_one(call->businesses, which, update, NULL, NULL, error);
+  bson_destroy(update);
+  bson_destroy(which);
+  return good;
+}
+
+static bool update_one(struct mongo_call *call, const bson_t *filter, const bson_t *update, const bson_t *opts, bson_error_t *error) {
+  if (mongoc_collection_update_one(call->businesses, filter, update, opts, NULL, error)) return true;
+  if (error->domain != MONGOC_ERROR_SERVER || error->code != PATH_NOT_VIABLE || !make_way(call, filter, error)) return false;
+  return mongoc_collection_update_one(call->businesses, filter, update, opts, NULL, error);
+}
+
+// Of those that are gathered, one that is refused is refused for good: who gathers puts each for itself then.
 static enum err write_one(struct mongo_call *call, mongoc_bulk_operation_t *bulk, const struct business *b, struct why *why) {
   bson_t filter = BSON_INITIALIZER, update = BSON_INITIALIZER, upsert = BSON_INITIALIZER;
   bson_error_t error;
@@ -179,7 +200,7 @@ static enum err write_one(struct mongo_call *call, mongoc_bulk_operation_t *bulk
   if (!e && bulk)
     good = mongoc_bulk_operation_update_one_with_opts(bulk, &filter, &update, &upsert, &error);
   else if (!e)
-    good = mongoc_collection_update_one(call->businesses, &filter, &update, &upsert, NULL, &error);
+    good = update_one(call, &filter, &update, &upsert, &error);
   if (!good) e = mongo__failed(call, &error, why);
   bson_destroy(&filter);
   bson_destroy(&update);

@@ -97,22 +97,27 @@ static void set_date(bson_t *set, bson_t *unset, const char *key, int64_t ms) {
     BSON_APPEND_INT32(unset, key, 1);
 }
 
+// By its path, so that what others keep in the same sub-document stays there.
+static void set_path(const bson_t *document, const char *path, bson_t *set, bson_t *unset) {
+  bson_iter_t it, value;
+  ALWAYS(bson_iter_init(&it, document));
+  if (bson_iter_find_descendant(&it, path, &value))
+    BSON_APPEND_VALUE(set, path, bson_iter_value(&value));
+  else
+    BSON_APPEND_INT32(unset, path, 1);
+}
+
 // From the JSON of the business: all but its id and the dates, which are dates in the collection.
 static void fill(const bson_t *document, const struct business *b, bson_t *set, bson_t *unset) {
-  static const char *const optional[] = {"wabaId", "whatsappRefreshToken", "appSecret", "verifyToken", "rateLimit", "responder"};
-  static const char *const apart[] = {"_id", "whatsappTokenExpiresAt", "createdAt"};
-  bson_iter_t it;
-  ALWAYS(bson_iter_init(&it, document));
-  while (bson_iter_next(&it)) {
-    bool take = true;
-    for (size_t i = 0; i < COUNT_OF(apart); i++)
-      take = take && strcmp(bson_iter_key(&it), apart[i]) != 0;
-    if (take) BSON_APPEND_VALUE(set, bson_iter_key(&it), bson_iter_value(&it));
-  }
+  static const char *const others[] = {"whatsappPhoneNumberIds", "whatsappEnabled", "isActive"};
+#define SET(field, path, wiped)                                                                                                            \
+  if (strcmp(path, "_id") != 0) set_path(document, path, set, unset);
+  BUSINESS_TEXTS(SET)
+#undef SET
+  for (size_t i = 0; i < COUNT_OF(others); i++)
+    set_path(document, others[i], set, unset);
   set_date(set, unset, "whatsappTokenExpiresAt", b->token_expires_ms);
   set_date(set, unset, "createdAt", b->created_ms);
-  for (size_t i = 0; i < COUNT_OF(optional); i++)
-    if (!bson_has_field(document, optional[i])) BSON_APPEND_INT32(unset, optional[i], 1);
 }
 
 void mongo__touch(bson_t *update) {

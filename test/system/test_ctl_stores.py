@@ -109,6 +109,23 @@ def test_what_others_keep_in_a_document_stays(mongo, directory):
     assert now == {k: v for k, v in document.items() if k in now} and {"plan", "tags", "__v", "_id"} <= set(now)
 
 
+@pytest.mark.parametrize("theirs,ours", [
+    ({"type": "http", "url": "http://old/", "model": "m", "theirs": {"x": [1]}}, {"type": "http", "url": "http://new/", "theirs": {"x": [1]}}),
+    ({"theirs": 1}, {"type": "http", "url": "http://new/", "theirs": 1}),
+    *((odd, {"type": "http", "url": "http://new/"}) for odd in (None, "none", [], [{"type": "echo"}], 5)),
+])
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_others_keep_in_a_responder_stays(mongo, directory, theirs, ours, count):
+    """Also of one among several that are written together."""
+    place = place_of(directory, mongo.uri)
+    mongo.businesses.insert_many([business(0, responder=theirs), business(1)])
+    fill(place, [business(n, responder={"type": "http", "url": "http://new/"}) for n in range(count)])
+    assert {d["_id"]: d["responder"] for d in mongo.businesses.find() if "responder" in d} == \
+        {"b0": ours, **{f"b{n}": {"type": "http", "url": "http://new/"} for n in range(1, count)}}
+    fill(place, [business(0)])
+    assert mongo.businesses.find_one({"_id": "b0"})["responder"] == {k: v for k, v in ours.items() if k == "theirs"}
+
+
 def test_one_bad_document_keeps_no_other_out(two):
     """A unique index of the collection's owner refuses one of a batch."""
     two.variables["WAHOOK_DIRECTORY_STORE"] = two.mongo.uri
