@@ -56,6 +56,7 @@ struct best {
   struct business *business;
   int rank;
   unsigned readable;
+  struct buf ids; // of all that were read
 };
 
 static bool newer(const struct business *a, const struct business *b) {
@@ -71,12 +72,9 @@ static int rank_of(const struct business *b, const char *name) {
 // A document that cannot be read is passed over: one bad one among several shall not hide the good one.
 static void keep_best(void *ctx, const bson_t *document) {
   struct best *best = ctx;
-  struct business *b;
-  struct why why;
-  if (mongo__business(document, &b, &why) != ERR_OK) {
-    log_warning("directory", "%s", why.text);
-    return;
-  }
+  struct business *b = mongo__business(document);
+  if (!b) return;
+  buf_printf(&best->ids, "%s%.60s", best->readable ? ", " : "", b->id);
   best->readable++;
   int rank = rank_of(b, best->name);
   if (best->business && (rank < best->rank || (rank == best->rank && !newer(b, best->business)))) {
@@ -94,8 +92,11 @@ static void tell_claims(struct mongo_store *s, struct span phone, const struct b
   bool told = log_limited(&s->claims_limit, hash_keyed(phone.ptr, phone.len), clock_mono_us(), CLAIMS_US, &held_back);
   ALWAYS(pthread_mutex_unlock(&s->lock) == 0);
   if (told)
-    log_error("directory", "%u active businesses have the phone number id %.*s: the newest one, %s, gets its messages", best->readable,
-              SPAN_FMT(phone), best->business->id);
+    log_error("directory",
+              "MongoDB: %u active documents of " MONGO_COLLECTION
+              " have the phone number id %.*s: the newest one, %s, gets its messages; take it "
+              "out of whatsappPhoneNumberIds of all but one of %s",
+              best->readable, SPAN_FMT(phone), best->business->id, best->ids.data);
 }
 
 // The replaced service's own filters, for which the collection has its indexes.
@@ -107,7 +108,12 @@ static void key_filter(bson_t *filter, enum directory_key kind, struct span key)
   BSON_APPEND_BOOL(filter, "isActive", true);
 }
 
-static enum err answer(struct best *best, struct business **out, struct why *why) {
+static enum err answer(struct best *best, enum err e, struct business **out, struct why *why) {
+  buf_free(&best->ids);
+  if (e) {
+    business_free(best->business);
+    return e;
+  }
   if (!best->business) {
     why_set(why, "no such business");
     return ERR_NOT_FOUND;
@@ -133,12 +139,8 @@ static enum err mongo_find(struct store *store, enum directory_key kind, struct 
   bson_destroy(&filter);
   bson_destroy(&opts);
   mongo__end(&call);
-  if (e) {
-    business_free(best.business);
-    return ERR_UNAVAILABLE;
-  }
-  if (kind == DIRECTORY_PHONE && best.readable > 1) tell_claims(s, key, &best);
-  return answer(&best, out, why);
+  if (!e && kind == DIRECTORY_PHONE && best.readable > 1) tell_claims(s, key, &best);
+  return answer(&best, e ? ERR_UNAVAILABLE : ERR_OK, out, why);
 }
 
 static enum err mongo_get(struct store *store, const char *any_name, struct business **out, struct why *why) {
@@ -164,9 +166,7 @@ static enum err mongo_get(struct store *store, const char *any_name, struct busi
   bson_destroy(&filter);
   bson_destroy(&opts);
   mongo__end(&call);
-  if (!e) return answer(&best, out, why);
-  business_free(best.business);
-  return e;
+  return answer(&best, e, out, why);
 }
 
 // ---------------------------------------------------------------- writing

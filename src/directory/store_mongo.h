@@ -99,7 +99,7 @@ enum err mongo__watch(struct store *store, struct store_watch *watch, struct why
 
 // store_mongo_document.c
 bson_t *mongo__projection(void);
-enum err mongo__business(const bson_t *document, struct business **out, struct why *why) MUST_CHECK;
+struct business *mongo__business(const bson_t *document); // NULL: it cannot be read, which was logged
 // Appends a condition: `key` is this text, or what it may have been stored as instead (a number, an ObjectId).
 void mongo__match_id(bson_t *filter, const char *key, const char *text);
 void mongo__match_new_id(bson_t *filter, const char *id); // of one that is inserted if it is not there

@@ -40,25 +40,37 @@ bson_t *mongo__projection(void) {
   return out;
 }
 
-enum err mongo__business(const bson_t *document, struct business **out, struct why *why) {
+// As the shell shows it, {"_id": …}; cut off where it is long.
+static void tell_unread(const bson_t *document, const char *reason) {
+  bson_t id = BSON_INITIALIZER;
+  bson_iter_t it;
+  if (bson_iter_init_find(&it, document, "_id")) BSON_APPEND_VALUE(&id, "_id", bson_iter_value(&it));
+  char *text = bson_as_relaxed_extended_json(&id, NULL);
+  log_warning("directory", "MongoDB: the document %.200s of " MONGO_COLLECTION " is passed over: %s",
+              text ? text : "(its _id is not UTF-8 either)", reason);
+  bson_free(text);
+  bson_destroy(&id);
+}
+
+struct business *mongo__business(const bson_t *document) {
   size_t len = 0;
   char *text = bson_as_relaxed_extended_json(document, &len);
-  if (!text) {
-    why_set(why, "MongoDB: a document of " MONGO_COLLECTION " is not UTF-8");
-    return ERR_FORMAT;
-  }
   struct arena arena;
   const struct json *json;
+  struct business *b = NULL;
+  struct why why;
   arena_init(&arena, 4096, 0);
-  enum err e = json_parse(&arena, (struct span){text, len}, NULL, &json, NULL);
-  if (e)
-    why_set(why, "MongoDB: a document of " MONGO_COLLECTION " cannot be read");
-  else
-    e = store__business(json, true, out, why);
+  enum err e = text ? json_parse(&arena, (struct span){text, len}, NULL, &json, NULL) : ERR_FORMAT;
+  if (e == ERR_TOO_LARGE)
+    tell_unread(document, "a field that wahookd reads is nested too deep; keep in it only what wahookd knows");
+  else if (e)
+    tell_unread(document, "a text in it is not UTF-8; write that anew");
+  else if (store__business(json, true, &b, &why) != ERR_OK)
+    tell_unread(document, "its _id is no text, number or ObjectId; insert it anew under one of these");
   arena_free(&arena);
-  explicit_bzero(text, len); // it has the tokens
+  if (text) explicit_bzero(text, len); // it has the tokens
   bson_free(text);
-  return e;
+  return b;
 }
 
 // ---------------------------------------------------------------- conditions

@@ -115,13 +115,9 @@ static bool keep_position(struct buf *position, const bson_t *document) {
 
 static void list_one(void *ctx, const bson_t *document) {
   struct listing *l = ctx;
-  struct business *b;
-  struct why why;
   if (l->position && keep_position(l->position, document)) l->read++;
-  if (mongo__business(document, &b, &why) != ERR_OK) {
-    log_warning("directory", "%s", why.text);
-    return;
-  }
+  struct business *b = mongo__business(document);
+  if (!b) return;
   unsigned kept = 0;
   for (unsigned i = 0; i < b->phone_count; i++) {
     if (l->position || claim(l, b->phone_number_ids[i]))

@@ -5,6 +5,7 @@ import datetime
 import json
 import os
 import pty
+import re
 import subprocess
 import types
 
@@ -201,6 +202,8 @@ def test_what_cannot_be_read_is_a_failure(two):
     done = ctl(two, "migrate", "--from", two.mongo.uri, "--to", f"sqlite:{two.directory}/copy.db", check=False)
     assert done.returncode == 65 and "1 new" in done.stdout and "1 failed" in done.stdout
     assert "counts 2 businesses, of which 1 can be read" in done.stderr
+    # Which one, where it is, and what to do.
+    assert re.search(r'the document {.*"_id".*{.*"odd".* 1.*} of businesses is passed over: .*insert it anew under', done.stderr), done.stderr
 
 
 def test_stores_that_are_not_there(two):

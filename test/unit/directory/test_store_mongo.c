@@ -178,8 +178,9 @@ static void two_claim_one_number(void **state) {
   assert_int_equal(log_setup(&log, &why), ERR_OK);
   struct buf said = {0};
   assert_int_equal(buf_read_file(&said, path, 100000), ERR_OK);
-  char *line = strstr(said.data, "3 active businesses have the phone number id 1: the newest one, new,");
+  char *line = strstr(said.data, "3 active documents of businesses have the phone number id 1: the newest one, new,");
   assert_non_null(line);
+  assert_non_null(strstr(line, "take it out of whatsappPhoneNumberIds of all but one of "));
   assert_null(strstr(line + 1, "3 active")); // once a minute
   buf_free(&said);
   store_close(store);
