@@ -211,10 +211,20 @@ struct store_state {
   int64_t ok_us, failed_us; // the last answer, the last failure (monotonic); 0: none
   char failure[200];        // what that was
 };
+// and of each of the indexes that look-ups need, who watches the store, at most once a minute.
+#define STORE_INDEXES_MAX 3u
+#define STORE_NOTE_INDEX  (STORE_NOTE_STATE + 1)
+struct store_index_told {
+  int64_t at_us, uses; // when it was looked up; see store_index
+  uint32_t state;      // enum store_index_state
+  char name[32], keys[80], note[100];
+};
 // From which time on a query is slow may be changed while the daemon runs: this threshold of the shared memory (shm_threshold), in
 // microseconds, 0: none is slow.
 #define STORE_THRESHOLD_SLOW 0u
 // The daemon's last slow one of this kind; false: none yet.
 bool store_slow_last(const struct shm *shm, enum store_query query, struct store_slow *out);
+// The state of one of the indexes, from 0 to STORE_INDEXES_MAX - 1; false: not known (yet).
+bool store_index_last(const struct shm *shm, unsigned which, struct store_index_told *out);
 
 #endif

@@ -14,7 +14,7 @@ struct store_watch {
   void (*on_key)(void *ctx, struct span key);
   void (*on_gap)(void *ctx);      // changes were missed: anything may have changed
   void (*on_position)(void *ctx); // `position` has moved
-  bool (*stopped)(void *ctx);
+  bool (*stopped)(void *ctx);     // asked several times a second
   void *ctx;
   struct buf position; // where to go on, also after a restart; empty: nowhere
 };
