@@ -93,9 +93,8 @@ static void tell_claims(struct mongo_store *s, struct span phone, const struct b
   ALWAYS(pthread_mutex_unlock(&s->lock) == 0);
   if (told)
     log_error("directory",
-              "MongoDB: %u active documents of " MONGO_COLLECTION
-              " have the phone number id %.*s: the newest one, %s, gets its messages; take it "
-              "out of whatsappPhoneNumberIds of all but one of %s",
+              "MongoDB: %u active documents of " MONGO_COLLECTION " have the phone number id %.*s: the newest one, %s, gets its messages;"
+              " take it out of whatsappPhoneNumberIds of all but one of %s",
               best->readable, SPAN_FMT(phone), best->business->id, best->ids.data);
 }
 

@@ -72,31 +72,33 @@ static size_t place_of(bson_type_t type) {
   return i;
 }
 
-static void add_alternative(bson_t *any, unsigned n, const bson_t *condition) {
+static void add_alternative(bson_t *any, const char *key, const bson_t *condition) {
   bson_t one = BSON_INITIALIZER;
-  char key[12];
-  snprintf(key, sizeof key, "%u", n);
   BSON_APPEND_DOCUMENT(&one, "_id", condition);
   BSON_APPEND_DOCUMENT(any, key, &one);
   bson_destroy(&one);
 }
 
 static void behind_filter(bson_t *filter, const struct buf *position) {
-  bson_t last, any, condition = BSON_INITIALIZER;
+  bson_t last, any, types, behind = BSON_INITIALIZER, of_types = BSON_INITIALIZER;
   bson_iter_t id;
-  unsigned n = 0;
+  char key[8];
   if (!position->len) return;
   ALWAYS(bson_init_static(&last, (const uint8_t *)position->data, position->len) && bson_iter_init_find(&id, &last, "_id"));
-  BSON_APPEND_ARRAY_BEGIN(filter, "$or", &any);
-  BSON_APPEND_VALUE(&condition, "$gt", bson_iter_value(&id));
-  add_alternative(&any, n++, &condition);
-  for (size_t i = place_of(bson_iter_type(&id)) + 1; i < COUNT_OF(in_order); i++) {
-    bson_reinit(&condition);
-    BSON_APPEND_UTF8(&condition, "$type", in_order[i].name);
-    add_alternative(&any, n++, &condition);
+  BSON_APPEND_VALUE(&behind, "$gt", bson_iter_value(&id));
+  BSON_APPEND_ARRAY_BEGIN(&of_types, "$type", &types);
+  size_t first = place_of(bson_iter_type(&id)) + 1;
+  for (size_t i = first; i < COUNT_OF(in_order); i++) {
+    snprintf(key, sizeof key, "%zu", i - first);
+    BSON_APPEND_UTF8(&types, key, in_order[i].name);
   }
+  bson_append_array_end(&of_types, &types);
+  BSON_APPEND_ARRAY_BEGIN(filter, "$or", &any);
+  add_alternative(&any, "0", &behind);
+  if (first < COUNT_OF(in_order)) add_alternative(&any, "1", &of_types); // the server refuses an empty list
   bson_append_array_end(filter, &any);
-  bson_destroy(&condition);
+  bson_destroy(&behind);
+  bson_destroy(&of_types);
 }
 
 // False: it has no id (of a view), behind which nobody can go on.
