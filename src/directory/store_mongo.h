@@ -100,6 +100,9 @@ enum err mongo__watch(struct store *store, struct store_watch *watch, struct why
 // store_mongo_document.c
 bson_t *mongo__projection(void);
 struct business *mongo__business(const bson_t *document); // NULL: it cannot be read, which was logged
+// As the driver writes one in JSON, and so as it is read.
+#define MONGO_FRACTION_TEXT 48
+void mongo__fraction_text(double fraction, char out[static MONGO_FRACTION_TEXT]);
 // Appends a condition: `key` is this text, or what it may have been stored as instead (a number, an ObjectId).
 void mongo__match_id(bson_t *filter, const char *key, const char *text);
 void mongo__match_new_id(bson_t *filter, const char *id); // of one that is inserted if it is not there

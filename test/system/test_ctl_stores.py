@@ -150,6 +150,21 @@ def test_ids_of_every_type_are_listed(mongo, directory):
     assert sorted(d["_id"] for d in exported(place)) == sorted(map(str, ids))
 
 
+@pytest.mark.parametrize("number", [8, -3, 7.5, 0.1, 2 ** 40])
+def test_a_business_with_a_number_as_its_id(mongo, directory, number):
+    """It is found, changed and removed as itself; a text that only means the same number is another one."""
+    place = place_of(directory, mongo.uri)
+    mongo.businesses.insert_one({"_id": number, "name": "x", "isActive": True, "whatsappEnabled": True})
+    id_text, = (d["_id"] for d in exported(place))
+    ctl(place, "business", "disable", "--", id_text)
+    changed, = mongo.businesses.find()
+    assert changed["_id"] == number and changed["updatedAt"] and not (changed["isActive"] and changed["whatsappEnabled"])
+    assert ctl(place, "business", "remove", "--", f"0{id_text}", check=False).returncode == 1
+    assert mongo.businesses.count_documents({}) == 1
+    ctl(place, "business", "remove", "--", id_text)
+    assert mongo.businesses.count_documents({}) == 0
+
+
 # ---------------------------------------------------------------- migrate
 
 
