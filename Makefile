@@ -49,7 +49,7 @@ MONGO_LIBS   := $(shell pkg-config --libs $(MONGO_PKG) 2>/dev/null)
 MODULES  := $(BUILD)/lib/wahookd/store_mongo.so
 BINARIES := $(BUILD)/wahookd $(BUILD)/wahookctl $(BUILD)/wahook-sandbox
 
-.PHONY: all load help run test unit system endurance test-programs fuzz fuzz-long lint format asan ubsan tsan install clean deps deps-test
+.PHONY: all load release help run test unit system endurance test-programs fuzz fuzz-long lint format asan ubsan tsan install clean deps deps-test
 .DEFAULT_GOAL := all
 all: $(BINARIES) $(MODULES)
 
@@ -59,7 +59,8 @@ help:
 	  'make          build build/wahookd, build/wahookctl, build/wahook-sandbox' \
 	  'make unit F=http       unit tests (of one folder)' 'make system K=webhook  system tests (that match)' \
 	  'make endurance  what an operator does to a running daemon, under load and at full length (30 minutes)' \
-	  'make load     build build/wahook-load, the load generator of tests and benches' \
+	  'make release  build-release/: optimized by a profile of the daemon under load' \
+  'make load     build build/wahook-load, the load generator of tests and benches' \
 	  'make bench    wahookd beside what would be put in its place, measured in one session' \
 	  'make bench-stages bench-instructions bench-edge bench-curves   other benches, see bench/README.md' \
 	  'make fuzz     replay the fuzz corpus    make fuzz-long T=600   fuzz every target for T seconds' \
@@ -230,6 +231,18 @@ ubsan:
 tsan:
 	WAHOOK_SAN=tsan test/run-all build-tsan SAN='-fsanitize=thread' OPT=-O1
 
+# ---------------------------------------------------------------- release
+
+# Twice: first with counters, for a daemon under load to tell which way its branches go, then by what they told. What was never reached is
+# built as ever.
+RELEASE := $(MAKE) $(if $(findstring -j,$(MAKEFLAGS)),,-j2) --no-print-directory BUILD=build-release
+release: deps
+	@rm -rf build-release
+	@$(RELEASE) OPT='-O2 -fprofile-generate -fprofile-update=atomic' all load
+	@WAHOOK_BUILD=$(abspath build-release) bench/train
+	@find build-release -name '*.[oa]' -delete
+	@$(RELEASE) OPT='-O2 -flto=auto -ffat-lto-objects -fprofile-use -fprofile-partial-training -Wno-missing-profile' all load
+
 # ---------------------------------------------------------------- house rules
 
 lint:
@@ -254,6 +267,6 @@ install: all
 	install -m 644 man/wahookctl.1 $(DESTDIR)$(PREFIX)/share/man/man1/
 
 clean:
-	rm -rf build build-asan build-ubsan build-tsan build-fuzz
+	rm -rf build build-release build-asan build-ubsan build-tsan build-fuzz
 
 -include $(shell find $(BUILD)/obj $(BUILD)/unit -name '*.d' 2>/dev/null)

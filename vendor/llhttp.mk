@@ -13,7 +13,7 @@ LLHTTP_LIB    := $(BUILD)/vendor/libllhttp.a
 $(BUILD)/vendor/%.o: $(LLHTTP_SRC_DIR)/%.c
 	@mkdir -p $(@D)
 	@echo "  CC    $<"
-	$(Q)$(CC) -O2 -g -w $(SAN) -DLLHTTP_STRICT_MODE=1 -I$(LLHTTP_INC_DIR) -c $< -o $@
+	$(Q)$(CC) $(OPT) -g -w $(SAN) -DLLHTTP_STRICT_MODE=1 -I$(LLHTTP_INC_DIR) -c $< -o $@
 $(LLHTTP_LIB): $(BUILD)/vendor/api.o $(BUILD)/vendor/http.o $(BUILD)/vendor/llhttp.o
 	@rm -f $@
 	@ar rcs $@ $^

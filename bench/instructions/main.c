@@ -35,7 +35,7 @@ struct world {
 };
 
 // What is counted: from the requests that lie in the sockets to their answers. Not inlined: callgrind knows it by name.
-__attribute__((noinline)) void serve_batch(struct world *w);
+__attribute__((noipa)) void serve_batch(struct world *w);
 void serve_batch(struct world *w) {
   w->answered = 0;
   loop_run(w->loop);

@@ -5,6 +5,7 @@ import ctypes
 import os
 import pathlib
 import platform
+import random
 import resource
 import shutil
 import signal
@@ -42,9 +43,12 @@ def describe():
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """Below those that the kernel gives to outgoing connections: nobody takes it before it is used."""
+    while True:
+        port = random.randint(16000, 32000)
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.bind(("127.0.0.1", port))
+            return port
 
 
 def raise_files(wanted=65536):

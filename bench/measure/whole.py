@@ -6,8 +6,10 @@ import time
 
 from . import daemon, load, machine
 
-START, STEP, BACK, CEILING = 2000, 1.3, 0.8, 40000
-HOLDS = 4       # attempts at a rate that holds, each lower than the one before
+START, STEP, CEILING = 2000, 1.3, 40000
+HALVINGS = 2    # of the last step, whose lower end holds and whose upper end does not
+BACK = 0.93
+HOLDS = 5       # attempts at a rate that holds for long, each lower than the one before
 PROBE_S = 4
 SETTLE_S = 15   # that answers may take after the last message
 BACKLOG = 30000
@@ -89,14 +91,20 @@ def push(bed, rate, seconds):
 
 
 def highest(bed, hold):
-    """The highest rate that holds: upwards in steps until one does not, then the last good one for longer, downwards if need be."""
-    good, rate, tried = START * BACK, START, []
-    while rate <= CEILING:
+    """The highest rate that holds: upwards in steps until one does not, halving the last step, then for longer, downwards if need be."""
+    tried = []
+
+    def holds(rate):
         machine.say(f"bench: whole daemon: {rate:.0f}/s for {PROBE_S} s")
         tried.append(push(bed, round(rate), PROBE_S))
-        if not tried[-1]["holds"]:
-            break
-        good, rate = rate, rate * STEP
+        return tried[-1]["holds"]
+
+    good, bad = START / STEP, START
+    while bad <= CEILING and holds(bad):
+        good, bad = bad, bad * STEP
+    for _ in range(HALVINGS):
+        middle = (good * bad) ** 0.5
+        good, bad = (middle, bad) if holds(middle) else (good, middle)
     for _ in range(HOLDS):
         machine.say(f"bench: whole daemon: {good:.0f}/s for {hold:g} s")
         held = push(bed, round(good), hold)

@@ -21,14 +21,21 @@ struct business {
   char *verify_token;
   char *rate_limit;        // as limits.business
   struct config_rate rate; // what that means; period 0: nothing, so the deployment's is in force
+  char *retention;         // as dispatch.retention, within the bounds below
+  int64_t retention_ms;    // what that means; 0: nothing, so the deployment's is in force
   char *responder_type, *responder_url, *responder_key, *responder_model, *responder_prompt;
 };
+#define BUSINESS_RETENTION_MIN_MS INT64_C(1000)
+#define BUSINESS_RETENTION_MAX_MS (INT64_C(3650) * 86400 * 1000)
 struct business *business_new(void);
 struct business *business_copy(const struct business *b);
 void business_free(struct business *b); // wipes the tokens
 // JSON shaped like the `businesses` documents (whatsappPhoneNumberIds, whatsappAccessToken, ...; responder as an object; verifyToken).
 // Lenient: dates as text, number or {"$date": ...}; _id as text or {"$oid": ...}; phone ids as text or number.
 enum err business_from_json(const struct json *document, struct business **out, struct why *why) MUST_CHECK;
+// Works out what rate_limit and retention mean, after they were set. ERR_FORMAT: one means nothing, and the deployment's is in force
+// instead. `why` may be NULL.
+enum err business_settle(struct business *b, struct why *why);
 void business_to_json(const struct business *b, struct json_writer *w, const char *key); // an object
 // A phone number id: 1 to 32 characters of [0-9A-Za-z_-].
 bool business_phone_id_valid(struct span phone_number_id);
@@ -90,6 +97,15 @@ void directory_clear(struct directory *directory);
 // Loads the first `max` active businesses in one query; on_done(count) or (-1) when the store cannot be asked.
 void directory_warm(struct directory *directory, unsigned max, void (*on_done)(void *ctx, int count), void *ctx);
 
+// All businesses that have something in the field `retention`, active or not; numbers that are an active one's now are left out of those
+// that are not. The callback borrows them; count -1: the store cannot be asked now. One question at a time.
+typedef void directory_listed(void *ctx, struct business *const *businesses, int count);
+void directory_retentions(struct directory *directory, directory_listed *on_listed, void *ctx);
+// Nobody waits for that any more.
+void directory_retentions_drop(struct directory *directory);
+// A number that grows whenever a business may have changed.
+uint64_t directory_changes(const struct directory *directory);
+
 struct directory_stats {
   size_t size, capacity;
   int64_t ttl_ms;
@@ -110,12 +126,18 @@ void store_close(struct store *store);
 // claim a phone number. ERR_NOT_FOUND, ERR_UNAVAILABLE with why.
 enum err store_find(struct store *store, enum directory_key kind, struct span key, struct business **out, struct why *why) MUST_CHECK;
 typedef void store_on_business(void *ctx, const struct business *business); // borrows
-// Up to `max` active, enabled ones, newest first (warm-up), each with only those phone numbers that store_find gives it.
-enum err store_newest(struct store *store, unsigned max, store_on_business *on_business, void *ctx, struct why *why) MUST_CHECK;
-// A page of all (listing, export): those behind `position`, which moves on; empty: from the first one on. Fewer than `max` are the last.
-// Only the store that filled a position understands it.
-enum err store_page(struct store *store, struct buf *position, unsigned max, store_on_business *on_business, void *ctx,
-                    struct why *why) MUST_CHECK;
+// Up to `max` businesses: fewer are the last.
+enum store_which {
+  STORE_ALL,    // in an order of the store's own (listing, export)
+  STORE_ACTIVE, // active, enabled ones, newest first (warm-up), each with only those phone numbers that store_find gives it
+  // Those that have something in the field `retention`, active or not, ordered as all are. Of each, only id, phone numbers, retention,
+  // is_active, whatsapp_enabled and created_ms are sure to be there.
+  STORE_RETENTION,
+};
+// From the first one on (NULL), or those behind `position`, which moves on and is empty in the beginning; the active ones have none. Only
+// the store that filled a position understands it.
+enum err store_each(struct store *store, enum store_which which, struct buf *position, unsigned max, store_on_business *on_business,
+                    void *ctx, struct why *why) MUST_CHECK;
 // By id, subdomain or phone number id, active or not: for an operator.
 enum err store_get(struct store *store, const char *any_name, struct business **out, struct why *why) MUST_CHECK;
 enum err store_put(struct store *store, const struct business *business, struct why *why) MUST_CHECK; // insert or replace by id

@@ -36,7 +36,7 @@ void log_write(enum log_level level, const char *module, const char *fmt, ...) P
 #define log_error(module, ...)    log_write(LOG_LEVEL_ERROR, module, __VA_ARGS__)
 #define log_critical(module, ...) log_write(LOG_LEVEL_CRITICAL, module, __VA_ARGS__)
 
-// The request that the following lines of this thread belong to; "" for none. At most 32 bytes are kept.
+// The request that the following lines of this thread belong to; NULL for none. At most 32 bytes are kept.
 void log_set_request(const char *request_id);
 
 // Says "the same again" at most once per `every_us` for each of a bounded set of keys. True when the caller shall log now;

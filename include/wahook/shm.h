@@ -14,9 +14,10 @@
 #define SHM_RING       1024 // invalidations kept for processes that lag behind
 #define SHM_KEY_MAX    96   // bytes of an invalidation's key
 #define SHM_PANIC_MAX  200
-#define SHM_THRESHOLDS 8   // that an operator may change while the daemon runs
-#define SHM_NOTES      16  // notes per process
-#define SHM_NOTE_MAX   256 // bytes of a note
+#define SHM_THRESHOLDS 8     // that an operator may change while the daemon runs
+#define SHM_NOTES      16    // notes per process
+#define SHM_NOTE_MAX   256   // bytes of a note
+#define SHM_UNKNOWN    65536 // keys that the store was asked for in vain
 
 enum shm_role { SHM_ROLE_NONE, SHM_ROLE_MASTER, SHM_ROLE_WORKER, SHM_ROLE_DISPATCHER };
 enum shm_state { SHM_EMPTY, SHM_STARTING, SHM_READY, SHM_DRAINING, SHM_DEAD, SHM_BACKOFF };
@@ -68,6 +69,12 @@ struct shm_broadcast {
   // the names.
   _Alignas(64) _Atomic uint32_t shedding;
   _Atomic uint64_t thresholds[SHM_THRESHOLDS]; // see shm_threshold()
+  // See shm_unknown_add(). What was asked before unknown_from_us may be known by now.
+  _Alignas(64) _Atomic int64_t unknown_from_us;
+  struct {
+    _Atomic uint64_t id;
+    _Atomic int64_t asked_us; // 0: none
+  } unknown[SHM_UNKNOWN];
 };
 
 struct shm {
@@ -110,6 +117,13 @@ void shm_clear_caches(struct shm *shm);
 void shm_warm_caches(struct shm *shm);
 // Publishes one key ("phone:123" or a glob "phone:12*"); ERR_TOO_LARGE beyond SHM_KEY_MAX-1 bytes, ERR_FORMAT with a NUL.
 enum err shm_invalidate(struct shm *shm, struct span key) MUST_CHECK;
+
+// Keys that the store has nothing for, so that one process' question serves all. `id` is 64 well mixed bits of the key, `asked_us` the
+// monotonic time at which the question was put. A newer one may take an older one's place.
+void shm_unknown_add(struct shm *shm, uint64_t id, int64_t asked_us);
+// When it was asked; 0: it was not, or something has changed since.
+int64_t shm_unknown_asked(const struct shm *shm, uint64_t id);
+void shm_unknown_forget(struct shm *shm); // all that was asked until now
 
 // A threshold that an operator has set, for all processes until the next start; whose number means what is the setters' matter. Negative:
 // none is set, what is configured counts.

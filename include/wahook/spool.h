@@ -180,10 +180,22 @@ void spool_finish(struct spool *spool, const struct spool_finish *finish, void (
 
 // ---------------------------------------------------------------- house-keeping
 
+// How many rows went; `more`: call again soon.
+typedef void spool_swept(void *ctx, enum err result, size_t rows, bool more);
 // Deletes a bounded number of rows: seen ids older than 8 days, finished jobs, kept events, statuses and turns older than retention_ms.
-// Dead letters stay. on_done tells how many rows went (call again soon when it is many).
-void spool_clean(struct spool *spool, int64_t now_us, int64_t retention_ms, void (*on_done)(void *ctx, enum err result, size_t rows),
-                 void *ctx);
+// Dead letters stay.
+void spool_clean(struct spool *spool, int64_t now_us, int64_t retention_ms, spool_swept *on_done, void *ctx);
+// The phone number ids whose messages are kept for a time of their own instead, each once: whoever is not among them any more goes by
+// spool_clean again. Kept in the spool until the next call, over restarts too. Copied.
+struct spool_retention {
+  const char *phone_number_id;
+  int64_t retention_us; // > 0
+};
+void spool_retentions(struct spool *spool, const struct spool_retention *rows, size_t count, void (*on_done)(void *ctx, enum err result),
+                      void *ctx);
+// Deletes, of these numbers, a bounded number of finished jobs whose time is over, with what is of them: answers, their statuses, turns,
+// idle conversations; and kept events. Ids that were seen, dead letters and statuses of other messages stay.
+void spool_expire(struct spool *spool, int64_t now_us, spool_swept *on_done, void *ctx);
 // Counts for the operator, kept current by the thread (no query): waiting and dead jobs.
 void spool_counts(const struct spool *spool, uint64_t *waiting, uint64_t *dead);
 

@@ -24,9 +24,24 @@ struct business *business_copy(const struct business *b) {
   return copy;
 }
 
-bool business__settle(struct business *b) {
+enum err business_settle(struct business *b, struct why *why) {
+  enum err e = ERR_OK;
   b->rate = (struct config_rate){0};
-  return !b->rate_limit[0] || config_parse_rate(span_of(b->rate_limit), &b->rate) == ERR_OK;
+  if (b->rate_limit[0] && config_parse_rate(span_of(b->rate_limit), &b->rate)) {
+    e = ERR_FORMAT;
+    if (why) why_set(why, "rateLimit: \"%.60s\" is no rate (write \"100/minute\", \"5 per 10 seconds\" or \"off\")", b->rate_limit);
+  }
+  int64_t ms = 0;
+  b->retention_ms = 0;
+  if (!b->retention[0]) return e;
+  if (!config_parse_duration(span_of(b->retention), &ms) && ms >= BUSINESS_RETENTION_MIN_MS && ms <= BUSINESS_RETENTION_MAX_MS) {
+    b->retention_ms = ms;
+    return e;
+  }
+  if (why)
+    why_set(why, "retention: \"%.60s\" is no duration from 1s to %lldd (write \"12h\", \"90d\" or plain seconds)", b->retention,
+            (long long)(BUSINESS_RETENTION_MAX_MS / 86400000));
+  return ERR_FORMAT;
 }
 
 static void free_text(char *text, bool wiped) {

@@ -97,6 +97,20 @@ static void read_text(const struct json *document, const char *path, char **fiel
   *field = span_dup(text);
 }
 
+// Seconds as a number in any of the ways that Mongo's tools write one. What is neither number nor text is kept as it is, to be complained
+// about: a field that is there and without effect would be a surprise.
+static void read_retention(struct business *b, const struct json *j) {
+  static const char *const numbers[] = {"$numberInt", "$numberLong", "$numberDouble"};
+  const struct json *inner = NULL;
+  for (size_t i = 0; i < COUNT_OF(numbers) && !inner; i++)
+    inner = json_get(j, numbers[i]);
+  if (inner) j = inner;
+  if (!j || j->type == JSON_NULL) return;
+  struct span text = json_text(j);
+  free(b->retention);
+  b->retention = span_dup(text.ptr ? text : j->raw);
+}
+
 static enum err add_phone(struct business *b, const struct json *j, struct why *why) {
   struct span id = json_text(j);
   if (!business_phone_id_valid(id)) {
@@ -135,10 +149,9 @@ static enum err read_all(struct business *b, const struct json *document, bool l
     why_set(why, "_id is missing");
     return ERR_FORMAT;
   }
-  if (!business__settle(b) && !lenient) {
-    why_set(why, "rateLimit: \"%.60s\" is no rate (write \"100/minute\", \"5 per 10 seconds\" or \"off\")", b->rate_limit);
-    return ERR_FORMAT;
-  }
+  read_retention(b, json_get(document, "retention"));
+  e = business_settle(b, why);
+  if (e && !lenient) return e;
   b->token_expires_ms = date_of(json_get(document, "whatsappTokenExpiresAt"));
   b->created_ms = date_of(json_get(document, "createdAt"));
   b->whatsapp_enabled = json_bool(json_get(document, "whatsappEnabled"), false);
@@ -198,6 +211,7 @@ void business_to_json(const struct business *b, struct json_writer *w, const cha
   put_text(w, "appSecret", b->app_secret, false);
   put_text(w, "verifyToken", b->verify_token, false);
   put_text(w, "rateLimit", b->rate_limit, false);
+  put_text(w, "retention", b->retention, false);
   if (b->responder_type[0] || b->responder_url[0] || b->responder_key[0] || b->responder_model[0] || b->responder_prompt[0]) {
     json_open(w, "responder", '{');
     put_text(w, "type", b->responder_type, false);

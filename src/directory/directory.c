@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "inside.h"
-#include "wahook/log.h"
 
 #define TICK_MS     250
 #define COMPLAIN_US 60000000
@@ -71,6 +70,19 @@ _Static_assert((int)STORE_QUERY_PHONE == (int)DIRECTORY_PHONE && (int)STORE_QUER
                    (int)STORE_QUERY_WABA == (int)DIRECTORY_WABA,
                "the first kinds of queries are those of keys");
 
+static uint64_t hash_64(const void *data, size_t len) {
+  uint8_t hash[16];
+  uint64_t id;
+  hash_stable128(data, len, hash);
+  memcpy(&id, hash, sizeof id);
+  return id;
+}
+
+// Of 64 bits: among as many as there are, none is taken for another; nor that of another store, which a reload may have left behind.
+static uint64_t unknown_id(const struct directory *d, const struct cache_key *key) {
+  return hash_64(key->text, key->len) ^ d->store_id;
+}
+
 static const struct business *on_landed(void *ctx, const struct flight_landing *landing) {
   struct directory *d = ctx;
   ALWAYS(d->magic == DIRECTORY_MAGIC);
@@ -81,6 +93,7 @@ static const struct business *on_landed(void *ctx, const struct flight_landing *
     if (landing->business) cache_retire(d->cache, landing->business);
   } else {
     cache_put(d->cache, landing->key, landing->business, loop_now_us(d->loop));
+    if (!landing->business && d->shm) shm_unknown_add(d->shm, unknown_id(d, landing->key), landing->asked_us);
   }
   return landing->business;
 }
@@ -103,8 +116,10 @@ static void on_warm(void *ctx) {
 
 static void on_key(void *ctx, struct span key) {
   struct directory *d = ctx;
+  d->changes++;
   cache_forget(d->cache, key);
   flights_outdate(d->flights, key);
+  if (d->shm) shm_unknown_forget(d->shm);
   d->warm_outdated = true;
 }
 
@@ -141,6 +156,18 @@ static bool is_standard(const struct directory *d, enum directory_key kind, stru
   return kind == DIRECTORY_SUBDOMAIN && span_eq(key, span_of(d->standard->sub_domain));
 }
 
+// What the cache has, or what another process was told lately: that nobody has this key.
+static enum cache_state recall(struct directory *d, const struct cache_key *text, const struct business **out) {
+  int64_t now_us = loop_now_us(d->loop);
+  enum cache_state state = cache_get(d->cache, text, now_us, out);
+  if (state != CACHE_ABSENT || !d->shm) return state;
+  int64_t asked_us = shm_unknown_asked(d->shm, unknown_id(d, text));
+  if (!asked_us || now_us - asked_us >= d->negative_ttl_us) return CACHE_ABSENT;
+  cache_put(d->cache, text, NULL, asked_us);
+  *out = NULL;
+  return CACHE_FRESH;
+}
+
 // *state CACHE_ABSENT: the cache does not know. *text is set unless UNKNOWN is answered.
 static enum directory_answer look(struct directory *d, enum directory_key kind, struct span key, struct cache_key *text,
                                   enum cache_state *state, const struct business **out) {
@@ -155,7 +182,7 @@ static enum directory_answer look(struct directory *d, enum directory_key kind, 
   // What no business can have costs neither a place in the cache nor a question.
   bool possible = (kind != DIRECTORY_PHONE || business_phone_id_valid(key)) && cache_key_make(text, kind, key);
   if (!possible) return DIRECTORY_UNKNOWN;
-  *state = cache_get(d->cache, text, loop_now_us(d->loop), &b);
+  *state = recall(d, text, &b);
   if (*state == CACHE_ABSENT) {
     d->misses++;
     count(d, METRIC_CACHE_MISSES, 1);
@@ -179,7 +206,7 @@ bool directory_knows(struct directory *d, enum directory_key kind, struct span k
   listen_in(d);
   if (is_standard(d, kind, key) || (kind == DIRECTORY_PHONE && !business_phone_id_valid(key)) || !cache_key_make(&text, kind, key))
     return true;
-  return cache_get(d->cache, &text, loop_now_us(d->loop), &b) != CACHE_ABSENT;
+  return recall(d, &text, &b) != CACHE_ABSENT;
 }
 
 bool directory_asks(const struct directory *d) {
@@ -226,9 +253,16 @@ void directory_forget(struct directory *d, enum directory_key kind, struct span 
 
 void directory_clear(struct directory *d) {
   ALWAYS(d->magic == DIRECTORY_MAGIC);
+  d->changes++;
   cache_clear(d->cache);
   flights_outdate(d->flights, (struct span){NULL, 0});
+  if (d->shm) shm_unknown_forget(d->shm);
   d->warm_outdated = true;
+}
+
+uint64_t directory_changes(const struct directory *d) {
+  ALWAYS(d->magic == DIRECTORY_MAGIC);
+  return d->changes;
 }
 
 void directory_stats(const struct directory *d, struct directory_stats *out) {
@@ -280,11 +314,14 @@ enum err directory_open(const struct directory_options *o, struct directory **ou
   struct directory *d = xcalloc(1, sizeof *d);
   *d = (struct directory){.magic = DIRECTORY_MAGIC, .loop = o->loop, .shm = o->shm, .slot = o->slot, .store = store};
   d->slow_us = d->configured_slow_us = store__slow_us(o->store.slow_query_ms);
+  d->store_id =
+      hash_64(o->store.uri, strlen(o->store.uri)) ^ (o->store.database ? hash_64(o->store.database, strlen(o->store.database)) : 0);
   d->ttl_ms = o->cache_ttl_ms;
+  d->negative_ttl_us = o->negative_ttl_ms * 1000;
   d->capacity = o->cache_size ? o->cache_size : 1;
   // A stale answer is never younger than a fresh one: stale_max counts from the loading too.
   int64_t stale_ms = o->stale_max_ms > o->cache_ttl_ms ? o->stale_max_ms : o->cache_ttl_ms;
-  struct cache_limits limits = {d->capacity, o->cache_ttl_ms * 1000, o->negative_ttl_ms * 1000, stale_ms * 1000};
+  struct cache_limits limits = {d->capacity, o->cache_ttl_ms * 1000, d->negative_ttl_us, stale_ms * 1000};
   d->cache = cache_new(&limits);
   struct flights_options f = {.loop = o->loop, .store = store, .on_landed = on_landed, .on_idle = on_flights_idle, .ctx = d};
   d->flights = flights_new(&f);

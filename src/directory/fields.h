@@ -12,6 +12,7 @@
   X(refresh_token, "whatsappRefreshToken", true)                                                                                           \
   X(app_secret, "appSecret", true)                                                                                                         \
   X(rate_limit, "rateLimit", false)                                                                                                        \
+  X(retention, "retention", false)                                                                                                         \
   X(verify_token, "verifyToken", true)                                                                                                     \
   X(responder_type, "responder.type", false)                                                                                               \
   X(responder_url, "responder.url", false)                                                                                                 \

@@ -51,7 +51,7 @@ struct question {
   enum err err;
   struct business *business;
   struct why why;
-  int64_t took_us;
+  int64_t asked_us, took_us;
   bool asked;
 };
 struct batch {
@@ -83,10 +83,10 @@ static void work(struct loop_job *job) {
       continue;
     }
     struct span key = span_from((struct span){q->text.text, q->text.len}, q->key_at);
-    int64_t from = clock_mono_us();
+    q->asked_us = clock_mono_us();
     q->asked = true;
     q->err = store_find(batch->store, q->kind, key, &q->business, &q->why);
-    q->took_us = clock_mono_us() - from;
+    q->took_us = clock_mono_us() - q->asked_us;
     if (q->err != ERR_OK && q->err != ERR_NOT_FOUND) down = q;
   }
 }
@@ -111,7 +111,7 @@ static void land(struct flights *flights, struct question *q) {
   struct flight *f = q->flight;
   bool answered = q->err == ERR_OK || q->err == ERR_NOT_FOUND;
   bool outdated = f->outdated && answered;
-  struct flight_landing landing = {q->kind, &f->text, q->err, q->business, q->why.text, q->took_us, q->asked, outdated};
+  struct flight_landing landing = {q->kind, &f->text, q->err, q->business, q->why.text, q->asked_us, q->took_us, q->asked, outdated};
   const struct business *shown = flights->o.on_landed(flights->o.ctx, &landing);
   if (outdated && f->again < AGAIN_MAX && !flights->closed) {
     f->again++;

@@ -11,9 +11,9 @@ struct flight_landing {
   enum err err;              // ERR_OK, ERR_NOT_FOUND, else the store could not be asked
   struct business *business; // ERR_OK: the receiver's to keep
   const char *why;
-  int64_t took_us;
-  bool asked;    // false: given up since an earlier one of the same job had failed
-  bool outdated; // the key was forgotten meanwhile: do not cache (the store is asked again)
+  int64_t asked_us, took_us; // monotonic; how long the answer took
+  bool asked;                // false: given up since an earlier one of the same job had failed
+  bool outdated;             // the key was forgotten meanwhile: do not cache (the store is asked again)
 };
 
 struct flights;

@@ -6,6 +6,7 @@
 #include "cache.h"
 #include "flight.h"
 #include "store.h"
+#include "wahook/log.h"
 #include "watch.h"
 
 #define DIRECTORY_MAGIC 0x44495245u
@@ -34,6 +35,7 @@ struct directory {
   struct shm *shm;       // may be NULL
   struct shm_slot *slot; // may be NULL
   struct store *store;
+  uint64_t store_id; // which one: its address, hashed
   struct cache *cache;
   struct flights *flights;
   struct watch *watch;       // NULL: not here, or not needed
@@ -41,7 +43,7 @@ struct directory {
   struct shm_reader reader;
   struct loop_hook hook;
   struct loop_timer timer;
-  int64_t ttl_ms;
+  int64_t ttl_ms, negative_ttl_us;
   size_t capacity;
   uint64_t hits, misses, evictions_told;
   // the store's health, as this process sees it
@@ -56,6 +58,12 @@ struct directory {
   int64_t polled_us, kept_since_us, overdue_us; // the last poll, the job that is out, the last look for those that hang
   uint64_t version;
   struct warm *warms;
+  directory_listed *on_retentions; // NULL: nobody asks for them
+  void *retentions_ctx;
+  int64_t retentions_us;     // since when
+  uint64_t retentions_asked; // how often they were
+  struct log_limit retentions_limit;
+  uint64_t changes;
   // the end: freed when nothing is out any more
   bool closed, timer_closed, flights_idle;
 };

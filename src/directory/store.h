@@ -26,8 +26,8 @@ struct store_kind {
   enum err (*open)(const struct store_options *options, const char *rest, struct store **out, struct why *why);
   void (*close)(struct store *store);
   enum err (*find)(struct store *store, enum directory_key kind, struct span key, struct business **out, struct why *why);
-  // The page behind `position`; NULL: the newest active ones.
-  enum err (*each)(struct store *store, struct buf *position, unsigned max, store_on_business *on_business, void *ctx, struct why *why);
+  enum err (*each)(struct store *store, enum store_which which, struct buf *position, unsigned max, store_on_business *on_business,
+                   void *ctx, struct why *why);
   enum err (*get)(struct store *store, const char *any_name, struct business **out, struct why *why);
   enum err (*put)(struct store *store, const struct business *business, struct why *why);
   enum err (*remove)(struct store *store, const char *id, struct why *why);
@@ -68,9 +68,6 @@ enum err store__load(const char *name, const struct store_kind **out, struct why
 
 // As business_from_json; leniently, a phone number that none can have is passed over instead of costing the business.
 enum err store__business(const struct json *document, bool lenient, struct business **out, struct why *why) MUST_CHECK;
-
-// Works out what the texts of a business that was read mean; false: one means nothing, and the deployment's is in force instead.
-bool business__settle(struct business *b);
 
 enum err store__changed(struct store *store, uint64_t *version, struct why *why) MUST_CHECK;
 

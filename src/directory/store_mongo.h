@@ -62,8 +62,8 @@ enum err mongo__ask(struct mongo_call *call, const bson_t *filter, const bson_t 
                     struct why *why) MUST_CHECK;
 
 // store_mongo_list.c
-enum err mongo__each(struct store *store, struct buf *position, unsigned max, store_on_business *on_business, void *ctx,
-                     struct why *why) MUST_CHECK;
+enum err mongo__each(struct store *store, enum store_which which, struct buf *position, unsigned max, store_on_business *on_business,
+                     void *ctx, struct why *why) MUST_CHECK;
 enum err mongo__count(struct store *store, uint64_t *all, uint64_t *active, struct why *why) MUST_CHECK;
 
 // store_mongo_pool.c

@@ -15,7 +15,8 @@ struct claimed {
   UT_hash_handle hh;
 };
 struct listing {
-  struct buf *position; // NULL: of the newest ones, each number only with the first one that has it
+  enum store_which which; // of the active ones, each number only with the first one that has it
+  struct buf *position;   // may be NULL
   store_on_business *on_business;
   void *ctx;
   unsigned read, told; // documents of the last query, businesses of all
@@ -122,7 +123,7 @@ static void list_one(void *ctx, const bson_t *document) {
   if (!b) return;
   unsigned kept = 0;
   for (unsigned i = 0; i < b->phone_count; i++) {
-    if (l->position || claim(l, b->phone_number_ids[i]))
+    if (l->which != STORE_ACTIVE || claim(l, b->phone_number_ids[i]))
       b->phone_number_ids[kept++] = b->phone_number_ids[i];
     else
       free(b->phone_number_ids[i]);
@@ -138,18 +139,42 @@ static void active_filter(bson_t *filter) {
   BSON_APPEND_BOOL(filter, "isActive", true);
 }
 
-// One query: the next `limit` documents behind the position, or the newest active ones.
+// {retention: {$nin: [null, ""]}}: there, with something in it.
+static void retention_filter(bson_t *filter) {
+  bson_t condition, none;
+  BSON_APPEND_DOCUMENT_BEGIN(filter, "retention", &condition);
+  BSON_APPEND_ARRAY_BEGIN(&condition, "$nin", &none);
+  BSON_APPEND_NULL(&none, "0");
+  BSON_APPEND_UTF8(&none, "1", "");
+  bson_append_array_end(&condition, &none);
+  bson_append_document_end(filter, &condition);
+}
+
+// Of thousands with a retention, asked for again and again, the tokens stay where they are.
+static void append_projection(bson_t *opts, const struct mongo_store *s, enum store_which which) {
+  static const char *const few[] = {"whatsappPhoneNumberIds", "retention", "whatsappEnabled", "isActive", "createdAt"};
+  bson_t fields;
+  if (which != STORE_RETENTION) {
+    BSON_APPEND_DOCUMENT(opts, "projection", s->projection);
+    return;
+  }
+  BSON_APPEND_DOCUMENT_BEGIN(opts, "projection", &fields);
+  for (size_t i = 0; i < COUNT_OF(few); i++)
+    BSON_APPEND_INT32(&fields, few[i], 1);
+  bson_append_document_end(opts, &fields);
+}
+
+// One query: the next `limit` documents.
 static enum err ask(struct mongo_call *call, struct listing *l, unsigned limit, struct why *why) {
   bson_t filter = BSON_INITIALIZER, opts = BSON_INITIALIZER, sort;
-  if (l->position)
-    behind_filter(&filter, l->position);
-  else
-    active_filter(&filter);
-  BSON_APPEND_DOCUMENT(&opts, "projection", call->store->projection);
+  if (l->which == STORE_ACTIVE) active_filter(&filter);
+  if (l->which == STORE_RETENTION) retention_filter(&filter);
+  if (l->position) behind_filter(&filter, l->position);
+  append_projection(&opts, call->store, l->which);
   BSON_APPEND_INT64(&opts, "limit", limit);
   BSON_APPEND_INT64(&opts, "maxTimeMS", LIST_MS);
   BSON_APPEND_DOCUMENT_BEGIN(&opts, "sort", &sort);
-  if (l->position)
+  if (l->which != STORE_ACTIVE)
     BSON_APPEND_INT32(&sort, "_id", 1);
   else
     BSON_APPEND_INT32(&sort, "createdAt", -1);
@@ -162,11 +187,12 @@ static enum err ask(struct mongo_call *call, struct listing *l, unsigned limit, 
 }
 
 // A page that documents which cannot be read have left short is filled up: fewer than `max` are the last ones.
-enum err mongo__each(struct store *store, struct buf *position, unsigned max, store_on_business *on_business, void *ctx, struct why *why) {
+enum err mongo__each(struct store *store, enum store_which which, struct buf *position, unsigned max, store_on_business *on_business,
+                     void *ctx, struct why *why) {
   struct mongo_store *s = (struct mongo_store *)(void *)store;
   struct mongo_call call;
-  struct listing l = {.position = position, .on_business = on_business, .ctx = ctx};
-  enum err e = mongo__begin(s, position ? STORE_QUERY_LIST : STORE_QUERY_WARM, &call, why);
+  struct listing l = {.which = which, .position = position, .on_business = on_business, .ctx = ctx};
+  enum err e = mongo__begin(s, which == STORE_ACTIVE ? STORE_QUERY_WARM : STORE_QUERY_LIST, &call, why);
   if (e) return e;
   unsigned wanted;
   do {

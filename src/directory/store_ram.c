@@ -137,8 +137,8 @@ static int newest_first(const void *a, const void *b) {
 }
 
 // A position is the id of the last one that was told.
-static enum err ram_each(struct store *store, struct buf *position, unsigned max, store_on_business *on_business, void *ctx,
-                         struct why *why) {
+static enum err ram_each(struct store *store, enum store_which which, struct buf *position, unsigned max, store_on_business *on_business,
+                         void *ctx, struct why *why) {
   (void)why;
   struct ram *ram = enter(store);
   const struct business **list = xcalloc(ram->items.count + 1, sizeof *list);
@@ -146,13 +146,14 @@ static enum err ram_each(struct store *store, struct buf *position, unsigned max
   size_t count = 0;
   for (size_t i = 0; i < ram->items.count; i++) {
     const struct business *b = ram->items.at[i];
-    if (position ? strcmp(b->id, after) > 0 : b->is_active && b->whatsapp_enabled) list[count++] = b;
+    if (which == STORE_ACTIVE ? !b->is_active || !b->whatsapp_enabled : strcmp(b->id, after) <= 0) continue;
+    if (which != STORE_RETENTION || b->retention[0]) list[count++] = b;
   }
-  if (!position) qsort(list, count, sizeof *list, newest_first);
+  if (which == STORE_ACTIVE) qsort(list, count, sizeof *list, newest_first);
   if (count > max) count = max;
   struct business **copies = xcalloc(count + 1, sizeof *copies);
   for (size_t i = 0; i < count; i++)
-    copies[i] = position ? business_copy(list[i]) : with_own_phones(ram, list[i]);
+    copies[i] = which == STORE_ACTIVE ? with_own_phones(ram, list[i]) : business_copy(list[i]);
   free(list);
   if (position && count) {
     buf_clear(position);
@@ -203,6 +204,7 @@ static enum err ram_put(struct store *store, const struct business *business, st
     items->count++;
   }
   items->at[i] = business_copy(business);
+  (void)business_settle(items->at[i], NULL); // as if it were read from somewhere
   ram->version++;
   return leave(ERR_OK, why);
 }

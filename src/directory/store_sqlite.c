@@ -59,6 +59,7 @@ static enum err connect_to(struct sqlite_store *s, struct connection *c, bool ma
   struct stat st;
   if (!made) sqlite__make_file(s->path);
   enum err e = ERR_UNAVAILABLE;
+  (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0); // a lock for each allocation; refused once SQLite is in use
   if (stat(s->path, &st) != 0) {
     why_set(why, "%s: %s", s->path, strerror(errno));
     return e;
@@ -164,7 +165,7 @@ static enum err read_business(struct sqlite_store *s, struct connection *c, sqli
   b->whatsapp_enabled = sqlite3_column_int(stmt, at++) != 0;
   b->is_active = sqlite3_column_int(stmt, at++) != 0;
   b->created_ms = sqlite3_column_int64(stmt, at++);
-  (void)business__settle(b);
+  (void)business_settle(b, NULL); // who uses a field tells when it means nothing
   sqlite3_stmt *list = statement(c, phones);
   bind_text(list, 1, span_of(b->id));
   int rc = SQLITE_DONE;
@@ -239,19 +240,21 @@ static enum err sqlite_find(struct store *store, enum directory_key kind, struct
 }
 
 // A position is the id of the last one that was told.
-static enum err sqlite_each(struct store *store, struct buf *position, unsigned max, store_on_business *on_business, void *ctx,
-                            struct why *why) {
+static enum err sqlite_each(struct store *store, enum store_which which, struct buf *position, unsigned max, store_on_business *on_business,
+                            void *ctx, struct why *why) {
   struct sqlite_store *s = of(store);
   struct connection *c;
   enum err e = borrow(s, &c, why);
   if (e) return e;
-  sqlite3_stmt *stmt = statement(c, position ? EACH_ALL : EACH_ACTIVE);
+  static const enum statement statements[] = {[STORE_ALL] = EACH_ALL, [STORE_ACTIVE] = EACH_ACTIVE, [STORE_RETENTION] = EACH_RETENTION};
+  sqlite3_stmt *stmt = statement(c, statements[which]);
   bind_text(stmt, 1, position ? buf_span(position) : SPAN(""));
   sqlite3_bind_int64(stmt, 2, max);
   int rc;
   while (!e && (rc = sqlite3_step(stmt)) != SQLITE_DONE) {
     struct business *b = NULL;
-    e = rc == SQLITE_ROW ? read_business(s, c, stmt, position ? PHONES : PHONES_OWN, &b, why) : sqlite__failed(s->path, c->db, why);
+    e = rc == SQLITE_ROW ? read_business(s, c, stmt, which == STORE_ACTIVE ? PHONES_OWN : PHONES, &b, why)
+                         : sqlite__failed(s->path, c->db, why);
     if (!e) on_business(ctx, b);
     if (!e && position) {
       buf_clear(position);

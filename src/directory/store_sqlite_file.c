@@ -10,11 +10,13 @@
 
 #include "fields.h"
 
-#define SCHEMA_VERSION  2
+#define SCHEMA_VERSION  3
 #define BUSY_TIMEOUT_MS 2000
 #define WAL_TRIES       40
 #define WAL_PAUSE_US    25000
 
+// Few have one, and they are looked for each time that something has changed.
+#define RETENTION_INDEX            "CREATE INDEX IF NOT EXISTS businesses_retention ON businesses(id) WHERE retention<>'';"
 #define DEFINE(field, path, wiped) #field " TEXT NOT NULL,"
 static const char schema[] =
     "BEGIN IMMEDIATE;"
@@ -23,17 +25,20 @@ static const char schema[] =
                 " created_ms INTEGER NOT NULL, PRIMARY KEY(id)) STRICT;"
                 "CREATE INDEX IF NOT EXISTS businesses_sub_domain ON businesses(sub_domain) WHERE sub_domain<>'';"
                 "CREATE INDEX IF NOT EXISTS businesses_waba ON businesses(waba_id) WHERE waba_id<>'';"
-                "CREATE INDEX IF NOT EXISTS businesses_active ON businesses(is_active, whatsapp_enabled, created_ms, id);"
+                "CREATE INDEX IF NOT EXISTS businesses_active ON businesses(is_active, whatsapp_enabled, created_ms, id);" RETENTION_INDEX
                 "CREATE TABLE IF NOT EXISTS phone_numbers(phone_number_id TEXT NOT NULL,"
                 " business_id TEXT NOT NULL REFERENCES businesses(id) ON DELETE CASCADE, position INTEGER NOT NULL,"
                 " PRIMARY KEY(phone_number_id, business_id)) STRICT, WITHOUT ROWID;"
                 "CREATE INDEX IF NOT EXISTS phone_numbers_business ON phone_numbers(business_id, position);"
-                "PRAGMA user_version=2;"
+                "PRAGMA user_version=3;"
                 "COMMIT;";
-// What a file of schema 1 lacks.
-static const char newer[] = "ALTER TABLE businesses ADD COLUMN app_secret TEXT NOT NULL DEFAULT '';"
-                            "ALTER TABLE businesses ADD COLUMN rate_limit TEXT NOT NULL DEFAULT '';"
-                            "PRAGMA user_version=2;";
+// What a file of an older schema lacks: [v] leads from v to v + 1.
+static const char *const newer[SCHEMA_VERSION] = {
+    [1] = "ALTER TABLE businesses ADD COLUMN app_secret TEXT NOT NULL DEFAULT '';"
+          "ALTER TABLE businesses ADD COLUMN rate_limit TEXT NOT NULL DEFAULT '';"
+          "PRAGMA user_version=2;",
+    [2] = "ALTER TABLE businesses ADD COLUMN retention TEXT NOT NULL DEFAULT '';" RETENTION_INDEX "PRAGMA user_version=3;",
+};
 
 void sqlite__make_file(const char *path) {
   int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
@@ -74,7 +79,8 @@ static int bring_up(sqlite3 *db, int version) {
   if (version == 0) return sqlite3_exec(db, schema, NULL, NULL, NULL);
   int rc = sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
   if (!rc) rc = user_version(db, &version); // another process may have been faster
-  if (!rc && version < SCHEMA_VERSION) rc = sqlite3_exec(db, newer, NULL, NULL, NULL);
+  for (; !rc && version < SCHEMA_VERSION; version++)
+    rc = sqlite3_exec(db, newer[version], NULL, NULL, NULL);
   return rc ? rc : sqlite3_exec(db, "COMMIT", NULL, NULL, NULL);
 }
 

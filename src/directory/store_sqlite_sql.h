@@ -20,6 +20,7 @@ enum statement {
   GET_PHONE,
   EACH_ACTIVE,
   EACH_ALL,
+  EACH_RETENTION,
   PHONES,
   PHONES_OWN,
   PUT,
@@ -51,6 +52,8 @@ static const char *const sql[STATEMENTS] = {
         "SELECT " ROW
         " FROM businesses b WHERE b.is_active=1 AND b.whatsapp_enabled=1 AND ?1=?1 ORDER BY b.created_ms DESC, b.id DESC LIMIT ?2",
     [EACH_ALL] = "SELECT " ROW " FROM businesses b WHERE b.id>?1 ORDER BY b.id LIMIT ?2",
+    [EACH_RETENTION] = "SELECT " ROW " FROM businesses b INDEXED BY businesses_retention WHERE b.retention<>'' AND b.id>?1"
+                       " ORDER BY b.id LIMIT ?2",
     [PHONES] = "SELECT phone_number_id FROM phone_numbers WHERE business_id=?1 ORDER BY position",
     // Without the numbers that a newer active business claims: these are not this one's to answer.
     [PHONES_OWN] = "SELECT p.phone_number_id FROM phone_numbers p CROSS JOIN businesses b ON b.id=p.business_id WHERE p.business_id=?1"

@@ -114,14 +114,15 @@ static void on_changed(void *ctx, bool changed) {
   if (d->paged_upto >= 0 && !d->paging) page(d);
 }
 
-static void on_cleaned(void *ctx, enum err result, size_t rows) {
+static void on_cleaned(void *ctx, enum err result, size_t rows, bool more) {
+  (void)rows;
   struct dispatch *d = ctx;
   ALWAYS(d->magic == DISPATCH_MAGIC);
   d->asks--;
   if (d->stopping)
     dispatch__settle(d);
-  else if (result == ERR_OK && rows > 1000)
-    d->seconds = CLEAN_EVERY_S - 1; // much to clean: on with it in the next second
+  else if (result == ERR_OK && more)
+    d->seconds = CLEAN_EVERY_S - 1; // on with it in the next second
 }
 
 // The workers refuse deliveries while too many jobs wait, and take them again at nine tenths. The bit outlives a dispatcher that
@@ -157,6 +158,7 @@ static void on_second(void *ctx) {
   pacing_sweep(d->pacing, dispatch__mono_us(d));
   d->asks++;
   spool_changed(d->spool, on_changed, d);
+  retention__second(d);
   if (++d->seconds % CLEAN_EVERY_S == 0) {
     spool_keep_clock(d->spool, &d->clock);
     d->asks++;
@@ -253,6 +255,7 @@ void dispatch_stop(struct dispatch *d, int64_t grace_ms, void (*on_done)(void *c
   dispatch__steady_us(d);
   spool_keep_clock(d->spool, &d->clock);
   ingest__stop(d);
+  retention__stop(d);
   loop_timer_init(d->options.loop, &d->grace, on_grace_over, d);
   loop_timer_start(&d->grace, grace_ms, 0);
   dispatch__settle(d);

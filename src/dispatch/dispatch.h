@@ -34,6 +34,14 @@ struct dispatch {
   struct loop_timer grace;
   struct log_limit unknown_limit, hold_limit, store_limit;
   unsigned seconds;
+  struct retention_state {
+    bool listed, listing, more;
+    unsigned seconds;
+    uint64_t changes;   // of the directory when it was asked
+    int64_t list_at_us; // the next time, unless something changes before
+    size_t numbers;
+    struct log_limit limit;
+  } retention;
   int64_t paged_upto; // conversations read from the spool at the start or after a change, by id
   bool paging;
   unsigned looking; // jobs that wait for the directory
@@ -53,6 +61,10 @@ int64_t dispatch__mono_of(struct dispatch *d, int64_t steady_us);
 void dispatch__conversation(struct dispatch *d, int64_t conversation, const char *phone_number_id, int64_t next_us);
 // Something ended: when stopping, that may have been the last.
 void dispatch__settle(struct dispatch *d);
+
+// ---- retention.c: businesses that keep their messages for a time of their own. Once a second.
+void retention__second(struct dispatch *d);
+void retention__stop(struct dispatch *d);
 
 // ---- ingest.c
 enum err ingest__start(struct dispatch *d, struct why *why) MUST_CHECK;

@@ -118,7 +118,7 @@ static void refuse_malformed(struct http_request *request, int status) {
 static void call(struct http_request *request, void (*handler)(struct http_request *request, void *ctx)) {
   log_set_request(request->id);
   handler(request, request->route->ctx);
-  log_set_request("");
+  log_set_request(NULL);
 }
 
 // The request is whole.

@@ -88,9 +88,8 @@ bool log_access_enabled(void) {
 
 void log_set_request(const char *request_id) {
   // Called before and after every handler, so without formatting.
-  if (!request_id) request_id = "";
-  size_t len = strnlen(request_id, sizeof request_in_force - 1);
-  memcpy(request_in_force, request_id, len);
+  size_t len = request_id ? strnlen(request_id, sizeof request_in_force - 1) : 0;
+  if (len) memcpy(request_in_force, request_id, len);
   request_in_force[len] = '\0';
 }
 

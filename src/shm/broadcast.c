@@ -87,3 +87,24 @@ void shm_reader_poll(struct shm_reader *reader, const struct shm *shm, const str
     if (events->on_warm) events->on_warm(ctx);
   }
 }
+
+// ---------------------------------------------------------------- unknown keys
+
+// Two that write one place at once may leave one's id with the other's time: both are of this moment.
+void shm_unknown_add(struct shm *shm, uint64_t id, int64_t asked_us) {
+  size_t at = id % SHM_UNKNOWN;
+  atomic_store(&shm->broadcast->unknown[at].asked_us, 0);
+  atomic_store(&shm->broadcast->unknown[at].id, id);
+  atomic_store(&shm->broadcast->unknown[at].asked_us, asked_us);
+}
+
+int64_t shm_unknown_asked(const struct shm *shm, uint64_t id) {
+  size_t at = id % SHM_UNKNOWN;
+  int64_t asked_us = atomic_load(&shm->broadcast->unknown[at].asked_us);
+  bool same = atomic_load(&shm->broadcast->unknown[at].id) == id && atomic_load(&shm->broadcast->unknown[at].asked_us) == asked_us;
+  return same && asked_us > atomic_load(&shm->broadcast->unknown_from_us) ? asked_us : 0;
+}
+
+void shm_unknown_forget(struct shm *shm) {
+  atomic_store(&shm->broadcast->unknown_from_us, clock_mono_us());
+}

@@ -8,41 +8,43 @@
 #define CLEAN_JOBS          1000
 #define CLEAN_CONVERSATIONS 1000
 #define CLEAN_KEPT          1000
+#define CLEAN_MANY          1000 // so much has gone that there is probably more
 
 struct clean_verb {
   struct verb verb;
   int64_t now_us, cutoff_us;
   size_t rows;
-  void (*on_done)(void *ctx, enum err result, size_t rows);
+  bool more; // a walk has not come to its end
+  spool_swept *on_done;
 };
 
-struct old_row {
+struct old_job {
   int64_t id, conversation, state;
 };
 
-static enum err remove_job(struct store *store, const struct old_row *job) {
+enum err clean__job(struct store *store, int64_t job, int64_t conversation, int64_t state) {
   sqlite3_stmt *stmt = store->stmts[STMT_CLEAN_OUT];
-  sql__i64(stmt, 1, STORE_OUT_FIRST(job->id));
-  sql__i64(stmt, 2, STORE_OUT_LAST(job->id));
+  sql__i64(stmt, 1, STORE_OUT_FIRST(job));
+  sql__i64(stmt, 2, STORE_OUT_LAST(job));
   enum err e = sql__run(stmt);
   if (e) return e;
   stmt = store->stmts[STMT_CLEAN_JOB];
-  sql__i64(stmt, 1, job->id);
+  sql__i64(stmt, 1, job);
   if ((e = sql__run(stmt))) return e;
-  if (job->state == SPOOL_JOB_DONE)
+  if (state == SPOOL_JOB_DONE)
     store->state.done--;
   else
     store->state.skipped--;
   stmt = store->stmts[STMT_CLEAN_JOB_GONE];
-  sql__i64(stmt, 1, job->conversation);
+  sql__i64(stmt, 1, conversation);
   return sql__run(stmt);
 }
 
 // Walks on from where the last call stopped, and from the start again once it meets a job that is too young to have ended long ago: jobs
-// are in the order of their receipt, so no index over the ends is needed, and dead letters at the head are passed a bounded number at a
-// time.
+// are in the order of their receipt, so no index over the ends is needed, and dead letters and what a number keeps longer at the head are
+// passed a bounded number at a time.
 static enum err clean_jobs(struct store *store, struct clean_verb *v) {
-  struct old_row old[CLEAN_JOBS];
+  struct old_job old[CLEAN_JOBS];
   size_t count = 0, scanned = 0;
   sqlite3_stmt *stmt = store->stmts[STMT_CLEAN_JOB_SCAN];
   sql__i64(stmt, 1, store->state.clean_job);
@@ -61,35 +63,46 @@ static enum err clean_jobs(struct store *store, struct clean_verb *v) {
     int64_t state = sqlite3_column_int64(stmt, 2);
     bool ended = state == SPOOL_JOB_DONE || state == SPOOL_JOB_SKIPPED;
     if (!ended || sqlite3_column_int64(stmt, 3) >= v->cutoff_us) continue;
-    old[count++] = (struct old_row){store->state.clean_job, sqlite3_column_int64(stmt, 1), state};
+    old[count++] = (struct old_job){store->state.clean_job, sqlite3_column_int64(stmt, 1), state};
   }
+  v->more |= scanned == CLEAN_JOBS;
   for (size_t i = 0; i < count; i++) {
-    enum err e = remove_job(store, &old[i]);
+    bool own = false;
+    enum err e = retention__own(store, old[i].conversation, &own);
+    if (!e && !own) e = clean__job(store, old[i].id, old[i].conversation, old[i].state);
     if (e) return e;
+    v->rows += !own;
   }
-  v->rows += count;
   return ERR_OK;
 }
 
-static enum err clean_conversation(struct store *store, struct clean_verb *v, const struct old_row *row) {
-  sqlite3_stmt *stmt = store->stmts[STMT_CLEAN_TURNS];
-  sql__i64(stmt, 1, row->id);
-  sql__i64(stmt, 2, v->cutoff_us);
+enum err clean__conversation(struct store *store, int64_t conversation, int64_t cutoff_us, size_t *rows) {
+  sqlite3_stmt *stmt = store->stmts[STMT_CLEAN_CONVERSATION];
+  sql__i64(stmt, 1, conversation);
+  sql__i64(stmt, 2, cutoff_us);
   size_t gone = 0;
   enum err e = sql__change(stmt, &gone);
-  if (e) return e;
+  if (!e) *rows += gone;
+  return e;
+}
+
+struct conversation {
+  int64_t id, cutoff_us;
+};
+
+static enum err clean_conversation(struct store *store, struct clean_verb *v, const struct conversation *c) {
+  sqlite3_stmt *stmt = store->stmts[STMT_CLEAN_TURNS];
+  sql__i64(stmt, 1, c->id);
+  sql__i64(stmt, 2, c->cutoff_us);
+  size_t gone = 0;
+  enum err e = sql__change(stmt, &gone);
   v->rows += gone;
-  if (!row->state) return ERR_OK;
-  stmt = store->stmts[STMT_CLEAN_CONVERSATION];
-  sql__i64(stmt, 1, row->id);
-  if ((e = sql__change(stmt, &gone))) return e;
-  v->rows += gone;
-  return ERR_OK;
+  return e ? e : clean__conversation(store, c->id, c->cutoff_us, &v->rows);
 }
 
 // Old turns, and conversations that have neither jobs nor turns nor a recent message.
 static enum err clean_conversations(struct store *store, struct clean_verb *v) {
-  struct old_row seen[CLEAN_CONVERSATIONS];
+  struct conversation seen[CLEAN_CONVERSATIONS];
   size_t count = 0;
   sqlite3_stmt *stmt = store->stmts[STMT_CLEAN_CONVERSATION_SCAN];
   sql__i64(stmt, 1, store->state.clean_conversation);
@@ -99,8 +112,8 @@ static enum err clean_conversations(struct store *store, struct clean_verb *v) {
     enum err e = sql__row(stmt, &row);
     if (e) return e;
     if (!row) break;
-    bool idle = sqlite3_column_int64(stmt, 1) < v->cutoff_us && sqlite3_column_int64(stmt, 2) <= 0;
-    seen[count++] = (struct old_row){.id = sqlite3_column_int64(stmt, 0), .state = idle};
+    int64_t own_us = sqlite3_column_int64(stmt, 1); // 0: the deployment's
+    seen[count++] = (struct conversation){sqlite3_column_int64(stmt, 0), own_us ? v->now_us - own_us : v->cutoff_us};
   }
   store->state.clean_conversation = count == CLEAN_CONVERSATIONS ? seen[count - 1].id : 0;
   for (size_t i = 0; i < count; i++) {
@@ -110,22 +123,42 @@ static enum err clean_conversations(struct store *store, struct clean_verb *v) {
   return ERR_OK;
 }
 
-static enum err clean_kept(struct store *store, struct clean_verb *v) {
-  sqlite3_stmt *stmt = store->stmts[STMT_CLEAN_KEPT];
-  sql__i64(stmt, 1, v->cutoff_us);
-  sql__i64(stmt, 2, CLEAN_KEPT);
+enum err clean__kept(struct store *store, sqlite3_stmt *stmt, size_t *rows) {
   for (;;) {
     bool row = false;
     enum err e = sql__row(stmt, &row);
-    if (e) return e;
-    if (!row) break;
+    if (e || !row) return e;
     if (sqlite3_column_int64(stmt, 0) == SPOOL_QUARANTINE)
       store->state.quarantined--;
     else
       store->state.kept--;
-    v->rows++;
+    (*rows)++;
   }
-  stmt = store->stmts[STMT_CLEAN_STATUSES];
+}
+
+// Like jobs, they are in the order of their receipt, and some are kept longer.
+static enum err clean_kept(struct store *store, struct clean_verb *v) {
+  struct store_state *s = &store->state;
+  sqlite3_stmt *stmt = store->stmts[STMT_CLEAN_KEPT_UPTO];
+  sql__i64(stmt, 1, s->clean_kept);
+  sql__i64(stmt, 2, CLEAN_KEPT);
+  bool row = false;
+  enum err e = sql__row(stmt, &row);
+  if (e) return e;
+  int64_t upto = sqlite3_column_int64(stmt, 0);
+  bool end = sqlite3_column_int64(stmt, 1) >= v->cutoff_us || sqlite3_column_int64(stmt, 2) < CLEAN_KEPT;
+  sqlite3_reset(stmt);
+  stmt = store->stmts[STMT_CLEAN_KEPT];
+  sql__i64(stmt, 1, s->clean_kept);
+  sql__i64(stmt, 2, upto);
+  sql__i64(stmt, 3, v->cutoff_us);
+  s->clean_kept = end ? 0 : upto;
+  v->more |= !end;
+  return clean__kept(store, stmt, &v->rows);
+}
+
+static enum err clean_statuses(struct store *store, struct clean_verb *v) {
+  sqlite3_stmt *stmt = store->stmts[STMT_CLEAN_STATUSES];
   sql__i64(stmt, 1, v->cutoff_us);
   sql__i64(stmt, 2, CLEAN_KEPT);
   size_t gone = 0;
@@ -140,17 +173,18 @@ enum err verb__run_clean(struct store *store, struct verb *verb) {
   if (!e) e = clean_jobs(store, v);
   if (!e) e = clean_conversations(store, v);
   if (!e) e = clean_kept(store, v);
+  if (!e) e = clean_statuses(store, v);
+  v->more |= v->rows > CLEAN_MANY;
   return e;
 }
 
 void verb__complete_clean(struct verb *verb) {
   struct clean_verb *v = (struct clean_verb *)verb;
-  if (v->on_done) v->on_done(verb->ctx, verb->result, verb->result ? 0 : v->rows);
+  if (v->on_done) v->on_done(verb->ctx, verb->result, verb->result ? 0 : v->rows, v->more && !verb->result);
   free(v);
 }
 
-void spool_clean(struct spool *spool, int64_t now_us, int64_t retention_ms, void (*on_done)(void *ctx, enum err result, size_t rows),
-                 void *ctx) {
+void spool_clean(struct spool *spool, int64_t now_us, int64_t retention_ms, spool_swept *on_done, void *ctx) {
   struct clean_verb *v = verb__new(VERB_CLEAN, sizeof *v, ctx);
   v->now_us = now_us;
   v->cutoff_us = now_us - retention_ms * 1000;

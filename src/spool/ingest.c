@@ -27,19 +27,32 @@ static int64_t inbound_us(const struct spool_item *item) {
   return item->sent_us > 0 && item->sent_us < item->received_us ? item->sent_us : item->received_us;
 }
 
-static enum err put_conversation(struct store *store, const struct spool_item *item, int jobs, int64_t *id) {
-  sqlite3_stmt *stmt = store->stmts[STMT_CONVERSATION_PUT];
-  sql__i64(stmt, 1, store->state.next_conversation);
+static enum err add_conversation(struct store *store, const struct spool_item *item, int jobs, int64_t *id) {
+  *id = store->state.next_conversation++;
+  sqlite3_stmt *stmt = store->stmts[STMT_CONVERSATION_ADD];
+  sql__i64(stmt, 1, *id);
   sql__text(stmt, 2, item->phone_number_id);
   sql__text(stmt, 3, item->user);
   sql__i64(stmt, 4, inbound_us(item));
   sql__i64(stmt, 5, jobs);
+  return sql__run(stmt);
+}
+
+// Two plain statements and no upsert that returns the id: that one is a trigger, for which SQLite copies each page before it changes it.
+static enum err put_conversation(struct store *store, const struct spool_item *item, int jobs, int64_t *id) {
+  sqlite3_stmt *stmt = store->stmts[STMT_CONVERSATION_FIND];
+  sql__text(stmt, 1, item->phone_number_id);
+  sql__text(stmt, 2, item->user);
   bool row = false;
   enum err e = sql__row(stmt, &row);
   if (e) return e;
-  ALWAYS(row);
+  if (!row) return add_conversation(store, item, jobs, id);
   *id = sqlite3_column_int64(stmt, 0);
-  if (*id == store->state.next_conversation) store->state.next_conversation++;
+  sqlite3_reset(stmt);
+  stmt = store->stmts[STMT_CONVERSATION_TOUCH];
+  sql__i64(stmt, 1, *id);
+  sql__i64(stmt, 2, inbound_us(item));
+  sql__i64(stmt, 3, jobs);
   return sql__run(stmt);
 }
 

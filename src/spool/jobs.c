@@ -104,7 +104,7 @@ struct finish_verb {
   void (*on_done)(void *ctx, enum err result, bool more);
 };
 
-static enum err end_job(struct store *store, const struct spool_finish *f, bool *found) {
+static enum err end_job(struct store *store, const struct spool_finish *f, int64_t conversation, bool *found) {
   const struct end_kind *end = &ends[f->end];
   sqlite3_stmt *stmt = store->stmts[STMT_JOB_END];
   sql__i64(stmt, 1, f->job);
@@ -125,7 +125,7 @@ static enum err end_job(struct store *store, const struct spool_finish *f, bool 
     store->state.skipped++;
   else
     store->state.dead++;
-  return ERR_OK;
+  return end->state == SPOOL_JOB_DEAD ? ERR_OK : retention__ended(store, conversation, f->job, f->now_us);
 }
 
 static enum err conversation_of(struct store *store, int64_t job, int64_t *conversation) {
@@ -146,7 +146,7 @@ enum err verb__run_finish(struct store *store, struct verb *verb) {
   int64_t conversation = 0;
   bool found = false;
   enum err e = conversation_of(store, v->finish.job, &conversation);
-  if (!e) e = end_job(store, &v->finish, &found);
+  if (!e) e = end_job(store, &v->finish, conversation, &found);
   if (!e) e = out__landed(store, &v->finish);
   if (e) return e;
   if (!found) verb->result = ERR_NOT_FOUND; // a tool has dropped it: its conversation may go on all the same

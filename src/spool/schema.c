@@ -50,6 +50,14 @@ static const struct migration {
      "ALTER TABLE spool ADD COLUMN boot_us INTEGER NOT NULL DEFAULT 0;"
      "ALTER TABLE spool ADD COLUMN wall_us INTEGER NOT NULL DEFAULT 0;"
      "ALTER TABLE spool ADD COLUMN steady_us INTEGER NOT NULL DEFAULT 0;"},
+    {3,
+     // Numbers that keep their messages for a time of their own, and the ended jobs of these (retention.c): jobs themselves get neither
+     // column nor index, so that an older spool of millions needs no reading and those of all others cost nothing.
+     "CREATE TABLE retentions("
+     "  id INTEGER PRIMARY KEY, phone_number_id TEXT NOT NULL UNIQUE, retention_us INTEGER NOT NULL, filled INTEGER NOT NULL) STRICT;"
+     "CREATE TABLE ended(number INTEGER NOT NULL, at_us INTEGER NOT NULL, job INTEGER NOT NULL, PRIMARY KEY (number, at_us, job)) STRICT,"
+     "  WITHOUT ROWID;"
+     "CREATE INDEX kept_number ON kept(phone_number_id, received_us) WHERE phone_number_id <> '';"},
 };
 #define SCHEMA_VERSION (migrations[COUNT_OF(migrations) - 1].version)
 

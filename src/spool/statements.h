@@ -25,9 +25,9 @@
   X(SEEN_CLEAN, "DELETE FROM seen WHERE bucket = ?1 AND id <= coalesce((SELECT id FROM seen WHERE bucket = ?1 ORDER BY id" \
     " LIMIT 1 OFFSET ?2), x'ffffffffffffffffffffffffffffffff')") \
   /* ingest */ \
-  X(CONVERSATION_PUT, "INSERT INTO conversations(id, phone_number_id, user, last_inbound_us, jobs) VALUES(?1, ?2, ?3, ?4, ?5)" \
-    " ON CONFLICT(phone_number_id, user) DO UPDATE SET last_inbound_us = max(last_inbound_us, excluded.last_inbound_us)," \
-    " jobs = jobs + excluded.jobs RETURNING id") \
+  X(CONVERSATION_FIND, "SELECT id FROM conversations WHERE phone_number_id = ?1 AND user = ?2") \
+  X(CONVERSATION_ADD, "INSERT INTO conversations(id, phone_number_id, user, last_inbound_us, jobs) VALUES(?1, ?2, ?3, ?4, ?5)") \
+  X(CONVERSATION_TOUCH, "UPDATE conversations SET last_inbound_us = max(last_inbound_us, ?2), jobs = jobs + ?3 WHERE id = ?1") \
   X(JOB_ADD, "INSERT INTO jobs(id, conversation, state, attempts, answered, received_us, sent_us, next_us, finished_us, wamid, type," \
     " profile_name, reason, raw) VALUES(?1, ?2, 0, 0, 0, ?3, ?4, 0, 0, ?5, ?6, ?7, '', ?8)") \
   X(KEPT_ADD, "INSERT INTO kept(what, received_us, phone_number_id, user, wamid, type, raw) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)") \
@@ -60,18 +60,51 @@
   X(OUT_LANDED, "UPDATE outgoing SET state = ?2, unknown_since_us = CASE WHEN ?2 <> 1 THEN 0 WHEN unknown_since_us = 0 THEN ?3" \
     " ELSE unknown_since_us END WHERE id = ?1 AND state <> 2") \
   /* turns: id = job * 2, + 1 for the answer */ \
-  X(TURN_PUT, "INSERT OR REPLACE INTO turns(conversation, id, at_us, text) VALUES(?1, ?2, ?3, ?4)") \
+  X(TURN_PUT, "INSERT OR IGNORE INTO turns(conversation, id, at_us, text) VALUES(?1, ?2, ?3, ?4)") \
   X(TURN_LIST, "SELECT id, text FROM turns WHERE conversation = ?1 ORDER BY id DESC LIMIT ?2") \
-  /* cleaning */ \
+  X(TURN_DELETE, "DELETE FROM turns WHERE conversation = ?1 AND id IN (?2, ?3)") \
+  /* cleaning; a number with a retention of its own is left out */ \
   X(CLEAN_JOB_SCAN, "SELECT id, conversation, state, finished_us, received_us FROM jobs WHERE id > ?1 ORDER BY id LIMIT ?2") \
   X(CLEAN_JOB, "DELETE FROM jobs WHERE id = ?1") \
   X(CLEAN_OUT, "DELETE FROM outgoing WHERE id >= ?1 AND id <= ?2") \
   X(CLEAN_JOB_GONE, "UPDATE conversations SET jobs = jobs - 1 WHERE id = ?1") \
-  X(CLEAN_CONVERSATION_SCAN, "SELECT id, last_inbound_us, jobs FROM conversations WHERE id > ?1 ORDER BY id LIMIT ?2") \
+  X(CLEAN_CONVERSATION_SCAN, "SELECT id, (SELECT r.retention_us FROM retentions r WHERE r.phone_number_id = c.phone_number_id)" \
+    " FROM conversations c WHERE id > ?1 ORDER BY id LIMIT ?2") \
   X(CLEAN_TURNS, "DELETE FROM turns WHERE conversation = ?1 AND at_us < ?2") \
-  X(CLEAN_CONVERSATION, "DELETE FROM conversations WHERE id = ?1 AND jobs <= 0 AND NOT EXISTS(SELECT 1 FROM turns WHERE conversation = ?1)") \
-  X(CLEAN_KEPT, "DELETE FROM kept WHERE id IN (SELECT id FROM kept ORDER BY id LIMIT ?2) AND received_us < ?1 RETURNING what") \
-  X(CLEAN_STATUSES, "DELETE FROM statuses WHERE id IN (SELECT id FROM statuses ORDER BY id LIMIT ?2) AND at_us < ?1")
+  X(CLEAN_CONVERSATION, "DELETE FROM conversations WHERE id = ?1 AND last_inbound_us < ?2 AND jobs <= 0" \
+    " AND NOT EXISTS(SELECT 1 FROM turns WHERE conversation = ?1)") \
+  X(CLEAN_KEPT_UPTO, "SELECT max(id), max(received_us), count(*) FROM (SELECT id, received_us FROM kept WHERE id > ?1 ORDER BY id LIMIT ?2)") \
+  X(CLEAN_KEPT, "DELETE FROM kept WHERE id > ?1 AND id <= ?2 AND received_us < ?3 AND NOT EXISTS(SELECT 1 FROM retentions r" \
+    " WHERE r.phone_number_id = kept.phone_number_id AND r.retention_us > 0) RETURNING what") \
+  X(CLEAN_STATUSES, "DELETE FROM statuses WHERE id IN (SELECT id FROM statuses ORDER BY id LIMIT ?2) AND at_us < ?1") \
+  /* numbers with a retention of their own; 0: it has none any more */ \
+  X(RETENTION_COUNT, "SELECT count(*) FROM retentions") \
+  X(RETENTION_ALL, "SELECT id, retention_us, phone_number_id FROM retentions ORDER BY phone_number_id") \
+  X(RETENTION_UPTO, "SELECT max(id), count(*) FROM (SELECT id FROM retentions WHERE id > ?1 ORDER BY id LIMIT ?2)") \
+  X(RETENTION_DUE, "SELECT id, retention_us, phone_number_id FROM retentions r WHERE id > ?1 AND id <= ?2 AND (retention_us = 0" \
+    " OR EXISTS(SELECT 1 FROM ended e WHERE e.number = r.id AND e.at_us < ?3 - r.retention_us)" \
+    " OR EXISTS(SELECT 1 FROM kept k INDEXED BY kept_number WHERE k.phone_number_id = r.phone_number_id AND k.phone_number_id <> ''" \
+    " AND k.received_us < ?3 - r.retention_us)) ORDER BY id LIMIT ?4") \
+  X(RETENTION_ADD, "INSERT INTO retentions(phone_number_id, retention_us, filled) VALUES(?1, ?2, 0)") \
+  X(RETENTION_SET, "UPDATE retentions SET filled = CASE WHEN retention_us = 0 THEN 0 ELSE filled END, retention_us = ?2 WHERE id = ?1") \
+  X(RETENTION_DELETE, "DELETE FROM retentions WHERE id = ?1") \
+  X(CONVERSATION_OWN, "SELECT 1 FROM conversations c CROSS JOIN retentions r ON r.phone_number_id = c.phone_number_id" \
+    " WHERE c.id = ?1 AND r.retention_us > 0") \
+  X(ENDED_ADD, "INSERT OR IGNORE INTO ended(number, at_us, job) SELECT r.id, ?2, ?3 FROM conversations c CROSS JOIN retentions r" \
+    " ON r.phone_number_id = c.phone_number_id WHERE c.id = ?1 AND r.retention_us > 0") \
+  X(ENDED_OLD, "SELECT at_us, job FROM ended WHERE number = ?1 AND at_us < ?2 ORDER BY at_us, job LIMIT ?3") \
+  X(ENDED_DELETE, "DELETE FROM ended WHERE number = ?1 AND at_us = ?2 AND job = ?3") \
+  X(ENDED_FORGET, "DELETE FROM ended WHERE (number, at_us, job) IN (SELECT number, at_us, job FROM ended WHERE number = ?1 LIMIT ?2)") \
+  X(JOB_ENDED, "SELECT conversation, state FROM jobs WHERE id = ?1 AND state IN (1, 2)") \
+  X(JOB_STATUSES_DELETE, "DELETE FROM statuses WHERE wamid IN (SELECT wamid FROM outgoing WHERE id >= ?1 AND id <= ?2 AND wamid <> '')") \
+  X(EXPIRE_KEPT, "DELETE FROM kept WHERE id IN (SELECT id FROM kept INDEXED BY kept_number WHERE phone_number_id = ?1" \
+    " AND phone_number_id <> '' AND received_us < ?2 ORDER BY received_us LIMIT ?3) RETURNING what") \
+  X(FILL_BEGIN, "UPDATE retentions SET filled = 2 WHERE filled <> 1") \
+  X(FILL_UPTO, "SELECT coalesce(max(id), 0) FROM (SELECT id FROM jobs WHERE id > ?1 ORDER BY id LIMIT ?2)") \
+  X(FILL, "INSERT OR IGNORE INTO ended(number, at_us, job) SELECT r.id, j.finished_us, j.id FROM jobs j CROSS JOIN conversations c" \
+    " ON c.id = j.conversation CROSS JOIN retentions r ON r.phone_number_id = c.phone_number_id" \
+    " WHERE j.id > ?1 AND j.id <= ?2 AND j.state IN (1, 2) AND r.filled = 2 AND r.retention_us > 0") \
+  X(FILL_END, "UPDATE retentions SET filled = 1 WHERE filled = 2")
 // clang-format on
 
 #define STMT_ENUM(id, sql) STMT_##id,

@@ -23,7 +23,10 @@ struct store_state {
   int64_t waiting, done, skipped, dead, kept, quarantined;
   int64_t buckets[STORE_BUCKETS]; // days of seen ids that exist, oldest first
   size_t bucket_count;
-  int64_t clean_job, clean_conversation; // how far the cleaning got
+  int64_t clean_job, clean_conversation, clean_kept; // how far the cleaning got
+  int64_t numbers;                                   // with a retention of their own
+  int64_t expire_number, fill_job;                   // how far their sweep and their walk got
+  bool expire_again, fill_due;
 };
 
 struct store_claim; // which conversation a claimed job is of, also after a tool has dropped it
@@ -36,6 +39,7 @@ struct store {
   int64_t data_version;
   uint64_t waiting, dead;    // as committed
   struct clock_steady clock; // as it was kept when the store was opened
+  bool unwiped, wipe;        // something was deleted that is still in the WAL; it goes with the next commit
   struct store_claim *claims;
   struct buf scratch;
 };
@@ -83,12 +87,25 @@ enum err seen__load(struct store *store) MUST_CHECK;
 enum err seen__take(struct store *store, const struct spool_item *item, int64_t now_us, bool *duplicate) MUST_CHECK;
 enum err seen__clean(struct store *store, int64_t now_us, size_t max, size_t *rows) MUST_CHECK;
 
+// clean.c: parts of it, for the sweep of numbers with a retention of their own
+// A done or skipped job with its outgoing messages.
+enum err clean__job(struct store *store, int64_t job, int64_t conversation, int64_t state) MUST_CHECK;
+// A conversation, if it has neither jobs nor turns nor a message since.
+enum err clean__conversation(struct store *store, int64_t conversation, int64_t cutoff_us, size_t *rows) MUST_CHECK;
+// Runs a statement that deletes kept events and returns what each was.
+enum err clean__kept(struct store *store, sqlite3_stmt *stmt, size_t *rows) MUST_CHECK;
+
+// retention.c: of a conversation's number
+enum err retention__ended(struct store *store, int64_t conversation, int64_t job, int64_t now_us) MUST_CHECK;
+enum err retention__own(struct store *store, int64_t conversation, bool *own) MUST_CHECK;
+
 // statuses.c
 enum err status__take(struct store *store, const struct spool_item *item, int64_t now_us, bool *late) MUST_CHECK;
 const char *status__name(int64_t status);
 
 // turns.c
 enum err turn__put(struct store *store, int64_t conversation, int64_t job, bool from_user, struct span text, int64_t now_us) MUST_CHECK;
+enum err turn__delete(struct store *store, int64_t conversation, int64_t job) MUST_CHECK;
 enum err turn__list(struct store *store, struct spool_job *job, unsigned max) MUST_CHECK;
 
 // outgoing.c

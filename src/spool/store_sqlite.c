@@ -30,12 +30,14 @@ enum err store__err(sqlite3 *db, int rc) {
 
 // synchronous=FULL: in WAL mode every COMMIT is fsynced, a power cut loses nothing that was completed.
 // No mmap: an I/O error in a mapped page is a SIGBUS, in read(2) it is an error that a verb can report.
+// secure_delete: what was deleted since its time is over shall not stay in free pages.
 // A larger WAL than the default 1000 pages: big batches would otherwise write the database back after every commit.
 static const char settings[] = "PRAGMA journal_mode = WAL;"
                                "PRAGMA synchronous = FULL;"
                                "PRAGMA trusted_schema = OFF;"
                                "PRAGMA foreign_keys = ON;"
                                "PRAGMA cell_size_check = ON;"
+                               "PRAGMA secure_delete = ON;"
                                "PRAGMA temp_store = MEMORY;"
                                "PRAGMA mmap_size = 0;"
                                "PRAGMA cache_size = -65536;"
@@ -76,6 +78,8 @@ enum err store__connect(const char *path, bool create, sqlite3 **out, struct why
   enum err e = file_check(path, create, why);
   if (e) return e;
   sqlite3 *db = NULL;
+  // Statistics would take a lock for each of the hundred allocations that a message costs. Refused once SQLite is in use.
+  (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
   // NOMUTEX: a connection belongs to one thread at a time.
   int rc = sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
   if (rc == SQLITE_OK) {
@@ -121,6 +125,11 @@ static enum err load(struct store *store) {
   clock__read(stmt, 5, &store->clock);
   sqlite3_reset(stmt);
   if ((e = seen__load(store))) return e;
+  stmt = store->stmts[STMT_RETENTION_COUNT];
+  if ((e = sql__row(stmt, &row))) return e;
+  store->state.numbers = sqlite3_column_int64(stmt, 0);
+  store->state.fill_due = store->state.numbers > 0;
+  sqlite3_reset(stmt);
   stmt = store->stmts[STMT_DATA_VERSION];
   if ((e = sql__row(stmt, &row))) return e;
   store->data_version = sqlite3_column_int64(stmt, 0);
@@ -181,6 +190,14 @@ static enum err write_counters(struct store *store, uint64_t *waiting, uint64_t 
   return sql__run(stmt);
 }
 
+// What was deleted is still in the WAL, from when it was written. One that a tool reads just now is emptied after a later sweep.
+static void wipe(struct store *store) {
+  store->wipe = false;
+  sqlite3_busy_timeout(store->db, 0);
+  store->unwiped = sqlite3_wal_checkpoint_v2(store->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL) != SQLITE_OK;
+  sqlite3_busy_timeout(store->db, STORE_BUSY_MS);
+}
+
 enum err store__commit(struct store *store) {
   uint64_t waiting = store->waiting, dead = store->dead;
   if (counted(&store->state, &store->saved)) {
@@ -193,6 +210,7 @@ enum err store__commit(struct store *store) {
   store->dead = dead;
   struct store_state *s = &store->state;
   s->waiting = s->done = s->skipped = s->dead = s->kept = s->quarantined = 0;
+  if (store->wipe) wipe(store);
   return ERR_OK;
 }
 

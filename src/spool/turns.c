@@ -16,6 +16,14 @@ enum err turn__put(struct store *store, int64_t conversation, int64_t job, bool 
   return sql__run(stmt);
 }
 
+enum err turn__delete(struct store *store, int64_t conversation, int64_t job) {
+  sqlite3_stmt *stmt = store->stmts[STMT_TURN_DELETE];
+  sql__i64(stmt, 1, conversation);
+  sql__i64(stmt, 2, TURN_ID(job, true));
+  sql__i64(stmt, 3, TURN_ID(job, false));
+  return sql__run(stmt);
+}
+
 enum err turn__list(struct store *store, struct spool_job *job, unsigned max) {
   if (max == 0) return ERR_OK;
   if (max > TURNS_MAX) max = TURNS_MAX;

@@ -15,6 +15,8 @@
   X(ANSWER, answer, true)                                                                                                                  \
   X(SENT, sent, true)                                                                                                                      \
   X(FINISH, finish, true)                                                                                                                  \
+  X(RETENTIONS, retentions, true)                                                                                                          \
+  X(EXPIRE, expire, true)                                                                                                                  \
   X(CLEAN, clean, true)                                                                                                                    \
   X(CLOCK, clock, true)
 

@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import pathlib
+import random
 import shutil
 import signal
 import socket
@@ -31,9 +32,12 @@ PATIENCE = float(os.environ.get("WAHOOK_PATIENCE", "4" if os.environ.get("WAHOOK
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """Below those that the kernel gives to outgoing connections: nobody takes it before it is used."""
+    while True:
+        port = random.randint(16000, 32000)
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.bind(("127.0.0.1", port))
+            return port
 
 
 def wait_for(condition, seconds=15.0, what="condition"):

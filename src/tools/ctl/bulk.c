@@ -24,7 +24,7 @@ enum err bulk_read(struct store *store, bulk_on_page *on_page, void *ctx, struct
   enum err e = ERR_OK;
   bool more = true;
   while (!e && more) {
-    e = store_page(store, &position, PAGE, keep, page, why);
+    e = store_each(store, STORE_ALL, &position, PAGE, keep, page, why);
     more = page->count == PAGE;
     if (!e && page->count) e = on_page(ctx, page->at, page->count, why);
     while (page->count)

@@ -180,6 +180,7 @@ static enum err fill_in(const struct ctl *ctl, struct business *b, struct why *w
   set_text(&b->responder_url, ctl_flag(ctl, "--responder-url"));
   set_text(&b->responder_model, ctl_flag(ctl, "--responder-model"));
   set_text(&b->responder_prompt, ctl_flag(ctl, "--responder-prompt"));
+  set_text(&b->retention, ctl_flag(ctl, "--retention"));
   b->is_active = true;
   b->whatsapp_enabled = !ctl_flag(ctl, "--disabled");
   b->created_ms = clock_wall_us() / 1000;
@@ -188,6 +189,7 @@ static enum err fill_in(const struct ctl *ctl, struct business *b, struct why *w
     return ERR_FORMAT;
   }
   enum err e = check_responder(b, why);
+  if (!e) e = business_settle(b, why);
   if (!e) e = set_phones(ctl, b, why);
   return !e && token ? set_token(ctl, token, b, why) : e;
 }
@@ -269,6 +271,18 @@ static enum err remove_it(struct ctl *ctl, struct store *store, struct business 
 static enum err give_token(struct ctl *ctl, struct store *store, struct business *b, struct why *why) {
   enum err e = set_token(ctl, ctl_argument(ctl, 1), b, why);
   return e ? e : store_put(store, b, why);
+}
+
+static enum err give_retention(struct ctl *ctl, struct store *store, struct business *b, struct why *why) {
+  const char *text = ctl_argument(ctl, 1);
+  set_text(&b->retention, text ? text : "");
+  (void)business_settle(b, why);
+  return b->retention[0] && !b->retention_ms ? ERR_FORMAT : store_put(store, b, why);
+}
+
+int business_set_retention(struct ctl *ctl) {
+  const char *text = ctl_argument(ctl, 1);
+  return change(ctl, give_retention, text && *text ? "retention set" : "retention taken away");
 }
 
 int business_disable(struct ctl *ctl) {

@@ -74,6 +74,7 @@ int business_disable(struct ctl *ctl);
 int business_enable(struct ctl *ctl);
 int business_remove(struct ctl *ctl);
 int business_set_token(struct ctl *ctl);
+int business_set_retention(struct ctl *ctl);
 int token_seal_run(struct ctl *ctl);
 int token_open_run(struct ctl *ctl);
 int token_detect_run(struct ctl *ctl);

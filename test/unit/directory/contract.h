@@ -147,7 +147,12 @@ static void on_each(void *ctx, const struct business *b) {
   buf_printf(ctx, "%s(%u) ", b->id, b->phone_count);
 }
 
+static void on_retention(void *ctx, const struct business *b) {
+  buf_printf(ctx, "%s:%s:%lld:%d(%s) ", b->id, b->retention, (long long)b->retention_ms, b->is_active, b->phone_number_ids[0]);
+}
+
 static void lists(struct store *store) {
+  struct business *b;
   put(store, business("c", "1", 1000));
   put(store, business("a", "1", 2000)); // the newer one has the number
   put(store, business("b", "2", 500));
@@ -157,13 +162,31 @@ static void lists(struct store *store) {
   assert_string_equal(found(store, DIRECTORY_PHONE, "1"), "a");
   struct buf out = {0};
   struct why why;
-  assert_int_equal(store_newest(store, 100, on_each, &out, &why), ERR_OK);
+  assert_int_equal(store_each(store, STORE_ACTIVE, NULL, 100, on_each, &out, &why), ERR_OK);
   assert_string_equal(out.data, "a(1) c(0) b(1) "); // newest first; c's number is not c's to answer
   buf_clear(&out);
   struct buf position = {0};
   for (int page = 0; page < 3; page++, buf_add_text(&out, "| "))
-    assert_int_equal(store_page(store, &position, 2, on_each, &out, &why), ERR_OK);
+    assert_int_equal(store_each(store, STORE_ALL, &position, 2, on_each, &out, &why), ERR_OK);
   assert_string_equal(out.data, "a(1) b(1) | c(1) d(1) | | ");
+  // Those with a retention of their own, whatever it says, active or not.
+  b = business("e", "5", 3000);
+  set(&b->retention, "soon");
+  put(store, b);
+  off = business("d", "1", 9000);
+  set(&off->retention, "1h");
+  off->is_active = false;
+  put(store, off);
+  buf_clear(&out);
+  assert_int_equal(store_each(store, STORE_RETENTION, NULL, 100, on_retention, &out, &why), ERR_OK);
+  assert_string_equal(out.data, "d:1h:3600000:0(1) e:soon:0:1(5) ");
+  assert_int_equal(store_remove(store, "e", &why), ERR_OK);
+  off = business("d", "1", 9000);
+  off->is_active = false;
+  put(store, off); // what has none any more is not among them
+  buf_clear(&out);
+  assert_int_equal(store_each(store, STORE_RETENTION, NULL, 100, on_retention, &out, &why), ERR_OK);
+  assert_int_equal(out.len, 0);
   buf_free(&out);
   buf_free(&position);
   uint64_t all, active;

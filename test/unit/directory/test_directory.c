@@ -287,6 +287,31 @@ static void broadcasts(void **state) {
   shm_detach(&shm);
 }
 
+// What one process was told in vain, another one does not ask for.
+static void unknown_is_shared(void **state) {
+  (void)state;
+  struct shm shm;
+  struct why why;
+  assert_int_equal(shm_create(&shm, 2, 65536, &why), ERR_OK);
+  open_with((struct directory_options){.shm = &shm, .slot = &shm.slots[0]});
+  assert_int_equal(ask(DIRECTORY_PHONE, "111").answer, DIRECTORY_UNKNOWN);
+  struct directory *first = dir;
+  struct directory_options o = {.loop = loop, .shm = &shm, .slot = &shm.slots[1], .store = {.uri = "ram:"}, .cache_size = 100};
+  o.cache_ttl_ms = o.stale_max_ms = 300000;
+  o.negative_ttl_ms = 60000;
+  assert_int_equal(directory_open(&o, &dir, &why), ERR_OK);
+  assert_true(directory_knows(dir, DIRECTORY_PHONE, SPAN("111")));
+  assert_int_equal(get("111"), DIRECTORY_UNKNOWN);
+  assert_int_equal(get("112"), DIRECTORY_PENDING);
+  put("one", "111", "t");
+  assert_int_equal(shm_invalidate(&shm, SPAN("phone:111")), ERR_OK);
+  assert_int_equal(get("111"), DIRECTORY_PENDING);
+  assert_int_equal(ask(DIRECTORY_PHONE, "111").answer, DIRECTORY_FOUND);
+  directory_close(first);
+  close_all();
+  shm_detach(&shm);
+}
+
 static void on_count(void *ctx, int count) {
   *(int *)ctx = count;
 }
@@ -415,6 +440,7 @@ int main(void) {
       cmocka_unit_test(forgetting_asks_again),
       cmocka_unit_test(a_business_is_good_for_the_turn),
       cmocka_unit_test(broadcasts),
+      cmocka_unit_test(unknown_is_shared),
       cmocka_unit_test(warming_up),
       cmocka_unit_test(a_change_behind_its_back),
       cmocka_unit_test(a_flood_is_bounded),

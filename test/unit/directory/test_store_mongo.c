@@ -93,7 +93,7 @@ static void pages(void **state) {
   assert_int_equal(python(&server, ids_of_all_types, NULL, 0), 0);
   struct buf position = {0};
   for (int page = 0; page < 8; page++, buf_add_text(&out, "| "))
-    assert_int_equal(store_page(store, &position, 1, on_each, &out, &why), ERR_OK);
+    assert_int_equal(store_each(store, STORE_ALL, &position, 1, on_each, &out, &why), ERR_OK);
   assert_string_equal(out.data, "-3(0) | 7(0) | 7.5(0) | shop(1) | zoo(1) | "
                                 "65f0c0ffee65f0c0ffee0001(1) | 65f0c0ffee65f0c0ffee0002(1) | | ");
   buf_free(&out);

@@ -266,13 +266,36 @@ static void thresholds(void **state) {
   shm_detach(&a);
 }
 
+static void unknown_keys(void **state) {
+  (void)state;
+  struct shm shm = make();
+  int64_t now_us = clock_mono_us();
+  assert_int_equal(shm_unknown_asked(&shm, 7), 0);
+  shm_unknown_add(&shm, 7, now_us);
+  assert_int_equal(shm_unknown_asked(&shm, 7), now_us);
+  assert_int_equal(shm_unknown_asked(&shm, 7 + SHM_UNKNOWN), 0);
+  shm_unknown_add(&shm, 7 + SHM_UNKNOWN, now_us); // takes its place
+  assert_int_equal(shm_unknown_asked(&shm, 7), 0);
+  shm_unknown_forget(&shm);
+  assert_int_equal(shm_unknown_asked(&shm, 7 + SHM_UNKNOWN), 0);
+  shm_unknown_add(&shm, 8, now_us); // an answer from before the change that comes late
+  assert_int_equal(shm_unknown_asked(&shm, 8), 0);
+  shm_detach(&shm);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(two_maps_show_the_same),   cmocka_unit_test(strange_segments_are_refused),
-      cmocka_unit_test(last_words_are_kept),      cmocka_unit_test(a_reader_hears_what_is_new),
-      cmocka_unit_test(who_lags_a_lap_clears),    cmocka_unit_test(a_dead_writer_does_not_stop_the_ring),
-      cmocka_unit_test(two_writers_and_a_reader), cmocka_unit_test(notes),
-      cmocka_unit_test(notes_are_read_whole),     cmocka_unit_test(thresholds),
+      cmocka_unit_test(two_maps_show_the_same),
+      cmocka_unit_test(strange_segments_are_refused),
+      cmocka_unit_test(last_words_are_kept),
+      cmocka_unit_test(a_reader_hears_what_is_new),
+      cmocka_unit_test(who_lags_a_lap_clears),
+      cmocka_unit_test(a_dead_writer_does_not_stop_the_ring),
+      cmocka_unit_test(unknown_keys),
+      cmocka_unit_test(two_writers_and_a_reader),
+      cmocka_unit_test(notes),
+      cmocka_unit_test(notes_are_read_whole),
+      cmocka_unit_test(thresholds),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -215,18 +215,41 @@ static inline bool changed(struct world *w) {
   return w->flag;
 }
 
-static inline void world_on_cleaned(void *ctx, enum err result, size_t rows) {
+static inline void world_on_swept(void *ctx, enum err result, size_t rows, bool more) {
   struct world *w = ctx;
   w->result = result;
   w->count = rows;
+  w->flag = more;
   loop_stop(w->loop);
 }
 
 static inline size_t clean(struct world *w, int64_t now_us, int64_t retention_days) {
-  spool_clean(w->spool, now_us, retention_days * 86400 * 1000, world_on_cleaned, w);
+  spool_clean(w->spool, now_us, retention_days * 86400 * 1000, world_on_swept, w);
   loop_run(w->loop);
   OK(w->result);
   return w->count;
+}
+
+static inline size_t expire(struct world *w, int64_t now_us) {
+  spool_expire(w->spool, now_us, world_on_swept, w);
+  loop_run(w->loop);
+  OK(w->result);
+  return w->count;
+}
+
+// To the end of what there is to do.
+static inline size_t expire_all(struct world *w, int64_t now_us) {
+  size_t rows = 0;
+  do {
+    rows += expire(w, now_us);
+  } while (w->flag);
+  return rows;
+}
+
+static inline void retentions(struct world *w, const struct spool_retention *rows, size_t count) {
+  spool_retentions(w->spool, rows, count, world_on_result, w);
+  loop_run(w->loop);
+  OK(w->result);
 }
 
 static inline uint64_t waiting(struct world *w) {

@@ -71,7 +71,8 @@ static void an_older_file_is_brought_up_to_date(void **state) {
   OK(ingest(w, &item, 1));
   world_stop(w);
   exec(w->path, "ALTER TABLE spool DROP COLUMN boot_id; ALTER TABLE spool DROP COLUMN boot_us; ALTER TABLE spool DROP COLUMN wall_us;"
-                "ALTER TABLE spool DROP COLUMN steady_us; PRAGMA user_version = 1");
+                "ALTER TABLE spool DROP COLUMN steady_us; DROP TABLE retentions; DROP TABLE ended; DROP INDEX kept_number;"
+                "PRAGMA user_version = 1");
   world_start(w);
   assert_int_equal(waiting(w), 1);
   assert_int_equal(spool_clock(w->spool).steady_us, 0);
