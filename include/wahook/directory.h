@@ -127,16 +127,19 @@ void store_close(struct store *store);
 // One active, enabled business by key (by subdomain also before it is enabled: Meta verifies its address then); the newest when several
 // claim a phone number. ERR_NOT_FOUND, ERR_UNAVAILABLE with why.
 enum err store_find(struct store *store, enum directory_key kind, struct span key, struct business **out, struct why *why) MUST_CHECK;
-// Up to `max` businesses. on_business borrows.
+typedef void store_on_business(void *ctx, const struct business *business); // borrows
+// Up to `max` businesses: fewer are the last.
 enum store_which {
-  STORE_ALL,    // behind `after_id`, by id (listing, export)
+  STORE_ALL,    // in an order of the store's own (listing, export)
   STORE_ACTIVE, // active, enabled ones, newest first (warm-up), each with only those phone numbers that store_find gives it
-  // Those that have something in the field `retention`, active or not, behind `after_id`, by id. Of each, only id, phone numbers,
-  // retention, is_active, whatsapp_enabled and created_ms are sure to be there.
+  // Those that have something in the field `retention`, active or not, ordered as all are. Of each, only id, phone numbers, retention,
+  // is_active, whatsapp_enabled and created_ms are sure to be there.
   STORE_RETENTION,
 };
-enum err store_each(struct store *store, enum store_which which, const char *after_id, unsigned max,
-                    void (*on_business)(void *ctx, const struct business *business), void *ctx, struct why *why) MUST_CHECK;
+// From the first one on (NULL), or those behind `position`, which moves on and is empty in the beginning; the active ones have none. Only
+// the store that filled a position understands it.
+enum err store_each(struct store *store, enum store_which which, struct buf *position, unsigned max, store_on_business *on_business,
+                    void *ctx, struct why *why) MUST_CHECK;
 // By id, subdomain or phone number id, active or not: for an operator.
 enum err store_get(struct store *store, const char *any_name, struct business **out, struct why *why) MUST_CHECK;
 enum err store_put(struct store *store, const struct business *business, struct why *why) MUST_CHECK; // insert or replace by id
@@ -232,10 +235,20 @@ struct store_state {
   int64_t ok_us, failed_us; // the last answer, the last failure (monotonic); 0: none
   char failure[200];        // what that was
 };
+// and of each of the indexes that look-ups need, who watches the store, at most once a minute.
+#define STORE_INDEXES_MAX 3u
+#define STORE_NOTE_INDEX  (STORE_NOTE_STATE + 1)
+struct store_index_told {
+  int64_t at_us, uses; // when it was looked up; see store_index
+  uint32_t state;      // enum store_index_state
+  char name[32], keys[80], note[100];
+};
 // From which time on a query is slow may be changed while the daemon runs: this threshold of the shared memory (shm_threshold), in
 // microseconds, 0: none is slow.
 #define STORE_THRESHOLD_SLOW 0u
 // The daemon's last slow one of this kind; false: none yet.
 bool store_slow_last(const struct shm *shm, enum store_query query, struct store_slow *out);
+// The state of one of the indexes, from 0 to STORE_INDEXES_MAX - 1; false: not known (yet).
+bool store_index_last(const struct shm *shm, unsigned which, struct store_index_told *out);
 
 #endif

@@ -115,6 +115,9 @@ void http_respond(struct http_request *request, int status, const char *content_
 void http_respond_json(struct http_request *request, int status, struct span json);
 // {"detail":"..."} with the text escaped.
 void http_respond_error(struct http_request *request, int status, const char *detail);
+// The answer goes out with gzip where that is worth it and the client accepts it, and in any case with Vary. Not for what holds a secret
+// and shows what a client sends: its size would tell one by the other.
+void http_request_compress(struct http_request *request);
 // Closes the connection after this answer.
 void http_request_close_after(struct http_request *request);
 // Resets the connection without an answer; the request is gone then.

@@ -181,6 +181,27 @@ static void put_heartbeats(const struct shm *shm, struct json_writer *w) {
   json_close(w, '}');
 }
 
+// As they were at the last look, which the dispatcher takes once a minute: a page asks the store for nothing.
+static void put_indexes(const struct shm *shm, struct json_writer *w) {
+  struct store_index_told index;
+  json_open(w, "indexes", '[');
+  for (unsigned i = 0; i < STORE_INDEXES_MAX; i++) {
+    if (!store_index_last(shm, i, &index)) continue;
+    json_open(w, NULL, '{');
+    json_put_string(w, "name", index.name);
+    json_put_string(w, "keys", index.keys);
+    json_put_string(w, "state", store_index_state_name((enum store_index_state)index.state));
+    json_put_string(w, "note", index.note[0] ? index.note : NULL);
+    if (index.uses >= 0)
+      json_put_i64(w, "uses", index.uses);
+    else
+      json_put_null(w, "uses");
+    put_age(w, "seconds_ago", index.at_us);
+    json_close(w, '}');
+  }
+  json_close(w, ']');
+}
+
 static void put_database(const struct admin *admin, struct json_writer *w) {
   const struct shm *shm = admin->options.shm;
   struct store_state state = last_state(shm);
@@ -192,10 +213,12 @@ static void put_database(const struct admin *admin, struct json_writer *w) {
   json_put_u64(w, "queries", metrics_total(shm, METRIC_STORE_QUERIES));
   put_errors(shm, NULL, STORE_QUERY_COUNT_OF, w);
   put_failure(w, &state);
-  if (put_connections(shm, NULL, w))
+  if (put_connections(shm, NULL, w)) {
     put_heartbeats(shm, w);
-  else
+    put_indexes(shm, w);
+  } else {
     json_put_null(w, "connections");
+  }
   state__put_rows(shm, w, SHM_ROLE_WORKER, put_database_row);
 }
 

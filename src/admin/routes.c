@@ -59,6 +59,8 @@ static void on_request(struct http_request *request, void *ctx) {
   struct admin_route *route = ctx;
   ALWAYS(route->admin->magic == ADMIN_MAGIC);
   http_request_set_name(request, route->page->path);
+  // No page shows a secret that its size could give away to who chooses what else is in it (BREACH).
+  http_request_compress(request);
   if (!within_limit(route, request)) return;
   if (!route->page->open && !auth__admit(route->admin, request)) return;
   route->page->handle(route->admin, request);

@@ -346,7 +346,7 @@ enum err directory_open(const struct directory_options *o, struct directory **ou
   loop_timer_start(&d->timer, 0, TICK_MS);
   // One watcher a daemon is enough, and there is one dispatcher.
   if (d->shm && d->slot && atomic_load(&d->slot->role) == SHM_ROLE_DISPATCHER) {
-    struct watch_options watch = {.store = &o->store, .shm = d->shm, .position_path = o->position_path};
+    struct watch_options watch = {.store = &o->store, .shm = d->shm, .slot = d->slot, .position_path = o->position_path};
     d->watch = watch_start(&watch);
   }
   *out = d;

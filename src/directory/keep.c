@@ -52,7 +52,7 @@ static enum err drop_lost_numbers(struct keep_job *k, struct business *b) {
 }
 
 static enum err list_retentions(struct keep_job *k) {
-  enum err e = store_each(k->store, STORE_RETENTION, "", UINT_MAX, on_business, k, &k->why);
+  enum err e = store_each(k->store, STORE_RETENTION, NULL, UINT_MAX, on_business, k, &k->why);
   for (size_t i = 0; i < k->count && !e; i++) {
     struct business *b = k->businesses[i];
     if (!b->is_active || !b->whatsapp_enabled) e = drop_lost_numbers(k, b);
@@ -65,7 +65,7 @@ static void work(struct loop_job *job) {
   int64_t from = clock_mono_us();
   switch (k->what) {
   case KEEP_POLL: k->err = store__changed(k->store, &k->version, &k->why); break;
-  case KEEP_WARM: k->err = store_each(k->store, STORE_ACTIVE, "", k->max, on_business, k, &k->why); break;
+  case KEEP_WARM: k->err = store_each(k->store, STORE_ACTIVE, NULL, k->max, on_business, k, &k->why); break;
   case KEEP_RETENTIONS: k->err = list_retentions(k); break;
   }
   k->took_us = clock_mono_us() - from;

@@ -1,5 +1,6 @@
 // What other processes are told of this one's store and cache: figures, gauges and notes in its block, at most once a second. Runs on the
 // loop of workers and the dispatcher.
+#include <stddef.h>
 #include <string.h>
 
 #include "inside.h"
@@ -21,8 +22,10 @@ const struct store_query_metrics store_query_metrics[STORE_QUERY_COUNT_OF] = {
     STORE_QUERIES(ROW)
 #undef ROW
 };
-_Static_assert(STORE_NOTE_STATE < SHM_NOTES, "more kinds of queries than a block has notes");
-_Static_assert(sizeof(struct store_slow) <= SHM_NOTE_MAX && sizeof(struct store_state) <= SHM_NOTE_MAX, "a note is too long");
+_Static_assert(STORE_NOTE_INDEX + STORE_INDEXES_MAX <= SHM_NOTES, "more kinds of queries than a block has notes");
+_Static_assert(sizeof(struct store_slow) <= SHM_NOTE_MAX && sizeof(struct store_state) <= SHM_NOTE_MAX &&
+                   sizeof(struct store_index_told) <= SHM_NOTE_MAX,
+               "a note is too long");
 
 void publish__asked(struct directory *d, const struct asked *asked) {
   struct store_query_stats *q = &d->published.own.queries[asked->query];
@@ -117,14 +120,29 @@ void publish__tick(struct directory *d, bool last) {
 
 // ---------------------------------------------------------------- reading, in any process
 
-bool store_slow_last(const struct shm *shm, enum store_query query, struct store_slow *out) {
+// The newest of all processes, of those that begin with when they were written.
+static bool newest(const struct shm *shm, unsigned note, void *out, size_t size) {
+  int64_t newest_us = 0;
   bool any = false;
   for (unsigned s = 0; s < shm->slot_count; s++) {
-    struct store_slow slow;
-    if (atomic_load(&shm->slots[s].role) == SHM_ROLE_NONE) continue;
-    if (!shm_note_read(&shm->slots[s], query, &slow, sizeof slow) || (any && slow.at_us <= out->at_us)) continue;
-    *out = slow;
+    char text[SHM_NOTE_MAX];
+    int64_t at_us;
+    if (atomic_load(&shm->slots[s].role) == SHM_ROLE_NONE || !shm_note_read(&shm->slots[s], note, text, size)) continue;
+    memcpy(&at_us, text, sizeof at_us);
+    if (any && at_us <= newest_us) continue;
+    newest_us = at_us;
+    memcpy(out, text, size);
     any = true;
   }
   return any;
+}
+_Static_assert(offsetof(struct store_slow, at_us) == 0 && offsetof(struct store_index_told, at_us) == 0, "see newest()");
+
+bool store_slow_last(const struct shm *shm, enum store_query query, struct store_slow *out) {
+  return newest(shm, query, out, sizeof *out);
+}
+
+bool store_index_last(const struct shm *shm, unsigned which, struct store_index_told *out) {
+  ALWAYS(which < STORE_INDEXES_MAX);
+  return newest(shm, STORE_NOTE_INDEX + which, out, sizeof *out);
 }

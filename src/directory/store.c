@@ -62,10 +62,10 @@ enum err store_find(struct store *store, enum directory_key kind, struct span ke
   return store->kind->find(store, kind, key, out, why);
 }
 
-enum err store_each(struct store *store, enum store_which which, const char *after_id, unsigned max,
-                    void (*on_business)(void *ctx, const struct business *business), void *ctx, struct why *why) {
-  ALWAYS(store->magic == STORE_MAGIC);
-  return store->kind->each(store, which, after_id ? after_id : "", max, on_business, ctx, why);
+enum err store_each(struct store *store, enum store_which which, struct buf *position, unsigned max, store_on_business *on_business,
+                    void *ctx, struct why *why) {
+  ALWAYS(store->magic == STORE_MAGIC && (which != STORE_ACTIVE || !position));
+  return store->kind->each(store, which, position, max, on_business, ctx, why);
 }
 
 enum err store_get(struct store *store, const char *any_name, struct business **out, struct why *why) {

@@ -14,7 +14,7 @@ struct store_watch {
   void (*on_key)(void *ctx, struct span key);
   void (*on_gap)(void *ctx);      // changes were missed: anything may have changed
   void (*on_position)(void *ctx); // `position` has moved
-  bool (*stopped)(void *ctx);
+  bool (*stopped)(void *ctx);     // asked several times a second
   void *ctx;
   struct buf position; // where to go on, also after a restart; empty: nowhere
 };
@@ -26,8 +26,8 @@ struct store_kind {
   enum err (*open)(const struct store_options *options, const char *rest, struct store **out, struct why *why);
   void (*close)(struct store *store);
   enum err (*find)(struct store *store, enum directory_key kind, struct span key, struct business **out, struct why *why);
-  enum err (*each)(struct store *store, enum store_which which, const char *after_id, unsigned max,
-                   void (*on_business)(void *ctx, const struct business *business), void *ctx, struct why *why);
+  enum err (*each)(struct store *store, enum store_which which, struct buf *position, unsigned max, store_on_business *on_business,
+                   void *ctx, struct why *why);
   enum err (*get)(struct store *store, const char *any_name, struct business **out, struct why *why);
   enum err (*put)(struct store *store, const struct business *business, struct why *why);
   enum err (*remove)(struct store *store, const char *id, struct why *why);

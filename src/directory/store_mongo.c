@@ -13,6 +13,8 @@
 #define GET_MAX    100
 #define CLAIMS_US  60000000
 
+#define PATH_NOT_VIABLE 28 // the server's code: a field cannot be set in what is no document
+
 static struct mongo_store *of(struct store *store) {
   return (struct mongo_store *)(void *)store;
 }
@@ -54,6 +56,7 @@ struct best {
   struct business *business;
   int rank;
   unsigned readable;
+  struct buf ids; // of all that were read
 };
 
 static bool newer(const struct business *a, const struct business *b) {
@@ -69,12 +72,9 @@ static int rank_of(const struct business *b, const char *name) {
 // A document that cannot be read is passed over: one bad one among several shall not hide the good one.
 static void keep_best(void *ctx, const bson_t *document) {
   struct best *best = ctx;
-  struct business *b;
-  struct why why;
-  if (mongo__business(document, &b, &why) != ERR_OK) {
-    log_warning("directory", "%s", why.text);
-    return;
-  }
+  struct business *b = mongo__business(document);
+  if (!b) return;
+  buf_printf(&best->ids, "%s%.60s", best->readable ? ", " : "", b->id);
   best->readable++;
   int rank = rank_of(b, best->name);
   if (best->business && (rank < best->rank || (rank == best->rank && !newer(b, best->business)))) {
@@ -92,8 +92,10 @@ static void tell_claims(struct mongo_store *s, struct span phone, const struct b
   bool told = log_limited(&s->claims_limit, hash_keyed(phone.ptr, phone.len), clock_mono_us(), CLAIMS_US, &held_back);
   ALWAYS(pthread_mutex_unlock(&s->lock) == 0);
   if (told)
-    log_error("directory", "%u active businesses have the phone number id %.*s: the newest one, %s, gets its messages", best->readable,
-              SPAN_FMT(phone), best->business->id);
+    log_error("directory",
+              "MongoDB: %u active documents of " MONGO_COLLECTION " have the phone number id %.*s: the newest one, %s, gets its messages;"
+              " take it out of whatsappPhoneNumberIds of all but one of %s",
+              best->readable, SPAN_FMT(phone), best->business->id, best->ids.data);
 }
 
 // The replaced service's own filters, for which the collection has its indexes.
@@ -105,7 +107,12 @@ static void key_filter(bson_t *filter, enum directory_key kind, struct span key)
   BSON_APPEND_BOOL(filter, "isActive", true);
 }
 
-static enum err answer(struct best *best, struct business **out, struct why *why) {
+static enum err answer(struct best *best, enum err e, struct business **out, struct why *why) {
+  buf_free(&best->ids);
+  if (e) {
+    business_free(best->business);
+    return e;
+  }
   if (!best->business) {
     why_set(why, "no such business");
     return ERR_NOT_FOUND;
@@ -131,12 +138,8 @@ static enum err mongo_find(struct store *store, enum directory_key kind, struct 
   bson_destroy(&filter);
   bson_destroy(&opts);
   mongo__end(&call);
-  if (e) {
-    business_free(best.business);
-    return ERR_UNAVAILABLE;
-  }
-  if (kind == DIRECTORY_PHONE && best.readable > 1) tell_claims(s, key, &best);
-  return answer(&best, out, why);
+  if (!e && kind == DIRECTORY_PHONE && best.readable > 1) tell_claims(s, key, &best);
+  return answer(&best, e ? ERR_UNAVAILABLE : ERR_OK, out, why);
 }
 
 static enum err mongo_get(struct store *store, const char *any_name, struct business **out, struct why *why) {
@@ -162,13 +165,30 @@ static enum err mongo_get(struct store *store, const char *any_name, struct busi
   bson_destroy(&filter);
   bson_destroy(&opts);
   mongo__end(&call);
-  if (!e) return answer(&best, out, why);
-  business_free(best.business);
-  return e;
+  return answer(&best, e, out, why);
 }
 
 // ---------------------------------------------------------------- writing
 
+// Where others keep something in place of a sub-document of ours, nothing can be set in it: it gives way.
+static bool make_way(struct mongo_call *call, const bson_t *filter, bson_error_t *error) {
+  bson_t *which = BCON_NEW("$or", "[", "{", "responder", "{", "$not", "{", "$type", BCON_UTF8("object"), "}", "}", "}", "{", "responder",
+                           "{", "$type", BCON_UTF8("array"), "}", "}", "]");
+  bson_t *update = BCON_NEW("$unset", "{", "responder", BCON_INT32(1), "}");
+  ALWAYS(bson_concat(which, filter));
+  bool good = mongoc_collection_update_one(call->businesses, which, update, NULL, NULL, error);
+  bson_destroy(update);
+  bson_destroy(which);
+  return good;
+}
+
+static bool update_one(struct mongo_call *call, const bson_t *filter, const bson_t *update, const bson_t *opts, bson_error_t *error) {
+  if (mongoc_collection_update_one(call->businesses, filter, update, opts, NULL, error)) return true;
+  if (error->domain != MONGOC_ERROR_SERVER || error->code != PATH_NOT_VIABLE || !make_way(call, filter, error)) return false;
+  return mongoc_collection_update_one(call->businesses, filter, update, opts, NULL, error);
+}
+
+// Of those that are gathered, one that is refused is refused for good: who gathers puts each for itself then.
 static enum err write_one(struct mongo_call *call, mongoc_bulk_operation_t *bulk, const struct business *b, struct why *why) {
   bson_t filter = BSON_INITIALIZER, update = BSON_INITIALIZER, upsert = BSON_INITIALIZER;
   bson_error_t error;
@@ -179,7 +199,7 @@ static enum err write_one(struct mongo_call *call, mongoc_bulk_operation_t *bulk
   if (!e && bulk)
     good = mongoc_bulk_operation_update_one_with_opts(bulk, &filter, &update, &upsert, &error);
   else if (!e)
-    good = mongoc_collection_update_one(call->businesses, &filter, &update, &upsert, NULL, &error);
+    good = update_one(call, &filter, &update, &upsert, &error);
   if (!good) e = mongo__failed(call, &error, why);
   bson_destroy(&filter);
   bson_destroy(&update);

@@ -62,8 +62,8 @@ enum err mongo__ask(struct mongo_call *call, const bson_t *filter, const bson_t 
                     struct why *why) MUST_CHECK;
 
 // store_mongo_list.c
-enum err mongo__each(struct store *store, enum store_which which, const char *after_id, unsigned max,
-                     void (*on_business)(void *ctx, const struct business *business), void *ctx, struct why *why) MUST_CHECK;
+enum err mongo__each(struct store *store, enum store_which which, struct buf *position, unsigned max, store_on_business *on_business,
+                     void *ctx, struct why *why) MUST_CHECK;
 enum err mongo__count(struct store *store, uint64_t *all, uint64_t *active, struct why *why) MUST_CHECK;
 
 // store_mongo_pool.c
@@ -99,7 +99,10 @@ enum err mongo__watch(struct store *store, struct store_watch *watch, struct why
 
 // store_mongo_document.c
 bson_t *mongo__projection(void);
-enum err mongo__business(const bson_t *document, struct business **out, struct why *why) MUST_CHECK;
+struct business *mongo__business(const bson_t *document); // NULL: it cannot be read, which was logged
+// As the driver writes one in JSON, and so as it is read.
+#define MONGO_FRACTION_TEXT 48
+void mongo__fraction_text(double fraction, char out[static MONGO_FRACTION_TEXT]);
 // Appends a condition: `key` is this text, or what it may have been stored as instead (a number, an ObjectId).
 void mongo__match_id(bson_t *filter, const char *key, const char *text);
 void mongo__match_new_id(bson_t *filter, const char *id); // of one that is inserted if it is not there

@@ -2,6 +2,7 @@
 // wahookctl.
 //
 // A document is read by way of its JSON: the same lenient reader then takes what Mongo's export and the collection itself hold.
+#include <math.h>
 #include <mongoc/mongoc.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,16 +11,6 @@
 #include "store_mongo.h"
 
 #define OID_HEX 24
-
-static bool is_number(struct span text) {
-  for (size_t i = 0; i < text.len; i++)
-    if (text.ptr[i] < '0' || text.ptr[i] > '9') return false;
-  return text.len > 0 && text.len <= 18;
-}
-
-static bool is_oid(const char *text) {
-  return strlen(text) == OID_HEX && bson_oid_is_valid(text, OID_HEX);
-}
 
 // ---------------------------------------------------------------- reading
 
@@ -40,49 +31,85 @@ bson_t *mongo__projection(void) {
   return out;
 }
 
-enum err mongo__business(const bson_t *document, struct business **out, struct why *why) {
+// As the shell shows it, {"_id": …}; cut off where it is long.
+static void tell_unread(const bson_t *document, const char *reason) {
+  bson_t id = BSON_INITIALIZER;
+  bson_iter_t it;
+  if (bson_iter_init_find(&it, document, "_id")) BSON_APPEND_VALUE(&id, "_id", bson_iter_value(&it));
+  char *text = bson_as_relaxed_extended_json(&id, NULL);
+  log_warning("directory", "MongoDB: the document %.200s of " MONGO_COLLECTION " is passed over: %s",
+              text ? text : "(its _id is not UTF-8 either)", reason);
+  bson_free(text);
+  bson_destroy(&id);
+}
+
+struct business *mongo__business(const bson_t *document) {
   size_t len = 0;
   char *text = bson_as_relaxed_extended_json(document, &len);
-  if (!text) {
-    why_set(why, "MongoDB: a document of " MONGO_COLLECTION " is not UTF-8");
-    return ERR_FORMAT;
-  }
   struct arena arena;
   const struct json *json;
+  struct business *b = NULL;
+  struct why why;
   arena_init(&arena, 4096, 0);
-  enum err e = json_parse(&arena, (struct span){text, len}, NULL, &json, NULL);
-  if (e)
-    why_set(why, "MongoDB: a document of " MONGO_COLLECTION " cannot be read");
-  else
-    e = store__business(json, true, out, why);
+  enum err e = text ? json_parse(&arena, (struct span){text, len}, NULL, &json, NULL) : ERR_FORMAT;
+  if (e == ERR_TOO_LARGE)
+    tell_unread(document, "a field that wahookd reads is nested too deep; keep in it only what wahookd knows");
+  else if (e)
+    tell_unread(document, "a text in it is not UTF-8; write that anew");
+  else if (store__business(json, true, &b, &why) != ERR_OK)
+    tell_unread(document, "its _id is no text, number or ObjectId; insert it anew under one of these");
   arena_free(&arena);
-  explicit_bzero(text, len); // it has the tokens
+  if (text) explicit_bzero(text, len); // it has the tokens
   bson_free(text);
-  return e;
+  return b;
 }
 
 // ---------------------------------------------------------------- conditions
 
+void mongo__fraction_text(double fraction, char out[static MONGO_FRACTION_TEXT]) {
+  int len = snprintf(out, MONGO_FRACTION_TEXT, "%.20g", fraction);
+  if (strspn(out, "-0123456789") == (size_t)len) snprintf(out + len, MONGO_FRACTION_TEXT - (size_t)len, ".0");
+}
+
+static bool is_fraction(const char *text, double *out) {
+  char same[MONGO_FRACTION_TEXT], *end;
+  *out = strtod(text, &end);
+  if (end == text || *end || !isfinite(*out)) return false;
+  mongo__fraction_text(*out, same);
+  return strcmp(same, text) == 0;
+}
+
+// What else than a text may be read as this id: an ObjectId, or a number that is written so.
+static bool other_form(const char *text, bson_value_t *out) {
+  char same[24];
+  *out = (bson_value_t){.value_type = BSON_TYPE_EOD};
+  if (strlen(text) == OID_HEX && bson_oid_is_valid(text, OID_HEX)) {
+    out->value_type = BSON_TYPE_OID;
+    bson_oid_init_from_string(&out->value.v_oid, text);
+  } else if (span_i64(span_of(text), &out->value.v_int64) == ERR_OK) {
+    snprintf(same, sizeof same, "%lld", (long long)out->value.v_int64);
+    if (strcmp(same, text) == 0) out->value_type = BSON_TYPE_INT64;
+  } else if (is_fraction(text, &out->value.v_double)) {
+    out->value_type = BSON_TYPE_DOUBLE;
+  }
+  return out->value_type != BSON_TYPE_EOD;
+}
+
 void mongo__match_id(bson_t *filter, const char *key, const char *text) {
   bson_t in, list;
-  bson_oid_t oid;
-  int64_t number;
+  bson_value_t other;
   BSON_APPEND_DOCUMENT_BEGIN(filter, key, &in);
   BSON_APPEND_ARRAY_BEGIN(&in, "$in", &list);
   BSON_APPEND_UTF8(&list, "0", text);
-  if (is_oid(text)) {
-    bson_oid_init_from_string(&oid, text);
-    BSON_APPEND_OID(&list, "1", &oid);
-  } else if (is_number(span_of(text)) && span_i64(span_of(text), &number) == ERR_OK) {
-    BSON_APPEND_INT64(&list, "1", number);
-  }
+  if (other_form(text, &other)) BSON_APPEND_VALUE(&list, "1", &other);
   bson_append_array_end(&in, &list);
   bson_append_document_end(filter, &in);
 }
 
-// An ObjectId that somebody stored as text stays what it is; a new one becomes an ObjectId ($setOnInsert). All others are texts.
+// One that is there keeps its type. What is new becomes an ObjectId where it can be one ($setOnInsert), and else a text.
 void mongo__match_new_id(bson_t *filter, const char *id) {
-  if (is_oid(id))
+  bson_value_t other;
+  if (other_form(id, &other))
     mongo__match_id(filter, "_id", id);
   else
     BSON_APPEND_UTF8(filter, "_id", id);
@@ -97,23 +124,27 @@ static void set_date(bson_t *set, bson_t *unset, const char *key, int64_t ms) {
     BSON_APPEND_INT32(unset, key, 1);
 }
 
+// By its path, so that what others keep in the same sub-document stays there.
+static void set_path(const bson_t *document, const char *path, bson_t *set, bson_t *unset) {
+  bson_iter_t it, value;
+  ALWAYS(bson_iter_init(&it, document));
+  if (bson_iter_find_descendant(&it, path, &value))
+    BSON_APPEND_VALUE(set, path, bson_iter_value(&value));
+  else
+    BSON_APPEND_INT32(unset, path, 1);
+}
+
 // From the JSON of the business: all but its id and the dates, which are dates in the collection.
 static void fill(const bson_t *document, const struct business *b, bson_t *set, bson_t *unset) {
-  static const char *const optional[] = {"wabaId",   "whatsappRefreshToken", "appSecret", "verifyToken", "rateLimit", "retention",
-                                         "responder"};
-  static const char *const apart[] = {"_id", "whatsappTokenExpiresAt", "createdAt"};
-  bson_iter_t it;
-  ALWAYS(bson_iter_init(&it, document));
-  while (bson_iter_next(&it)) {
-    bool take = true;
-    for (size_t i = 0; i < COUNT_OF(apart); i++)
-      take = take && strcmp(bson_iter_key(&it), apart[i]) != 0;
-    if (take) BSON_APPEND_VALUE(set, bson_iter_key(&it), bson_iter_value(&it));
-  }
+  static const char *const others[] = {"whatsappPhoneNumberIds", "whatsappEnabled", "isActive"};
+#define SET(field, path, wiped)                                                                                                            \
+  if (strcmp(path, "_id") != 0) set_path(document, path, set, unset);
+  BUSINESS_TEXTS(SET)
+#undef SET
+  for (size_t i = 0; i < COUNT_OF(others); i++)
+    set_path(document, others[i], set, unset);
   set_date(set, unset, "whatsappTokenExpiresAt", b->token_expires_ms);
   set_date(set, unset, "createdAt", b->created_ms);
-  for (size_t i = 0; i < COUNT_OF(optional); i++)
-    if (!bson_has_field(document, optional[i])) BSON_APPEND_INT32(unset, optional[i], 1);
 }
 
 void mongo__touch(bson_t *update) {
@@ -125,11 +156,13 @@ void mongo__touch(bson_t *update) {
 
 static void insert_id(bson_t *update, const char *id) {
   bson_t insert;
-  bson_oid_t oid;
-  if (!is_oid(id)) return;
+  bson_value_t other;
+  if (!other_form(id, &other)) return; // the filter says it
   BSON_APPEND_DOCUMENT_BEGIN(update, "$setOnInsert", &insert);
-  bson_oid_init_from_string(&oid, id);
-  BSON_APPEND_OID(&insert, "_id", &oid);
+  if (other.value_type == BSON_TYPE_OID)
+    BSON_APPEND_VALUE(&insert, "_id", &other);
+  else
+    BSON_APPEND_UTF8(&insert, "_id", id);
   bson_append_document_end(update, &insert);
 }
 

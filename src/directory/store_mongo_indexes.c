@@ -17,6 +17,8 @@ static const struct {
     {"active_businesses_idx", "whatsappEnabled: 1, isActive: 1, createdAt: -1", STORE_QUERY_WARM},
 };
 
+_Static_assert(COUNT_OF(ours) <= STORE_INDEXES_MAX, "each has a note");
+
 const char *mongo__index_for(enum store_query query) {
   for (size_t i = 0; i < COUNT_OF(ours); i++)
     if (ours[i].query == query) return ours[i].name;
@@ -145,7 +147,7 @@ enum err mongo__indexes(struct store *store, bool ensure, store_on_index *on_ind
   struct indexes x = {0};
   bson_error_t error;
   mongoc_uri_t *uri = mongoc_uri_copy(s->uri);
-  mongoc_uri_set_option_as_int32(uri, MONGOC_URI_SOCKETTIMEOUTMS, BUILD_MS);
+  if (ensure) mongoc_uri_set_option_as_int32(uri, MONGOC_URI_SOCKETTIMEOUTMS, BUILD_MS);
   x.client = mongoc_client_new_from_uri_with_error(uri, &error);
   mongoc_uri_destroy(uri);
   if (!x.client) return mongo__failed(NULL, &error, why);

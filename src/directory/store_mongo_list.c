@@ -15,9 +15,11 @@ struct claimed {
   UT_hash_handle hh;
 };
 struct listing {
-  void (*on_business)(void *ctx, const struct business *business);
+  enum store_which which; // of the active ones, each number only with the first one that has it
+  struct buf *position;   // may be NULL
+  store_on_business *on_business;
   void *ctx;
-  bool own; // each number only with the first one that has it: the newest
+  unsigned read, told; // documents of the last query, businesses of all
   struct claimed *claimed;
 };
 
@@ -40,52 +42,96 @@ static void forget_claims(struct listing *l) {
   }
 }
 
+// ---------------------------------------------------------------- positions
+
+// A position is a document {_id: …}, the last one that was read, as BSON. The server sorts ids of all types, but a condition such as $gt
+// matches only those of the type that it names: whole types come behind it. Here are all that an id may have, in the server's order.
+static const struct {
+  const char *name;
+  bson_type_t types[4]; // that are compared with each other
+} in_order[] = {
+    {"minKey", {BSON_TYPE_MINKEY}},
+    {"null", {BSON_TYPE_NULL}},
+    {"number", {BSON_TYPE_INT32, BSON_TYPE_INT64, BSON_TYPE_DOUBLE, BSON_TYPE_DECIMAL128}},
+    {"string", {BSON_TYPE_UTF8, BSON_TYPE_SYMBOL}},
+    {"object", {BSON_TYPE_DOCUMENT}},
+    {"binData", {BSON_TYPE_BINARY}},
+    {"objectId", {BSON_TYPE_OID}},
+    {"bool", {BSON_TYPE_BOOL}},
+    {"date", {BSON_TYPE_DATE_TIME}},
+    {"timestamp", {BSON_TYPE_TIMESTAMP}},
+    {"javascript", {BSON_TYPE_CODE}},
+    {"javascriptWithScope", {BSON_TYPE_CODEWSCOPE}},
+    {"maxKey", {BSON_TYPE_MAXKEY}},
+};
+
+static size_t place_of(bson_type_t type) {
+  size_t i = 0;
+  for (; i < COUNT_OF(in_order); i++)
+    for (size_t t = 0; t < COUNT_OF(in_order[i].types); t++)
+      if (in_order[i].types[t] == type) return i;
+  return i;
+}
+
+static void add_alternative(bson_t *any, const char *key, const bson_t *condition) {
+  bson_t one = BSON_INITIALIZER;
+  BSON_APPEND_DOCUMENT(&one, "_id", condition);
+  BSON_APPEND_DOCUMENT(any, key, &one);
+  bson_destroy(&one);
+}
+
+static void behind_filter(bson_t *filter, const struct buf *position) {
+  bson_t last, any, types, behind = BSON_INITIALIZER, of_types = BSON_INITIALIZER;
+  bson_iter_t id;
+  char key[8];
+  if (!position->len) return;
+  ALWAYS(bson_init_static(&last, (const uint8_t *)position->data, position->len) && bson_iter_init_find(&id, &last, "_id"));
+  BSON_APPEND_VALUE(&behind, "$gt", bson_iter_value(&id));
+  BSON_APPEND_ARRAY_BEGIN(&of_types, "$type", &types);
+  size_t first = place_of(bson_iter_type(&id)) + 1;
+  for (size_t i = first; i < COUNT_OF(in_order); i++) {
+    snprintf(key, sizeof key, "%zu", i - first);
+    BSON_APPEND_UTF8(&types, key, in_order[i].name);
+  }
+  bson_append_array_end(&of_types, &types);
+  BSON_APPEND_ARRAY_BEGIN(filter, "$or", &any);
+  add_alternative(&any, "0", &behind);
+  if (first < COUNT_OF(in_order)) add_alternative(&any, "1", &of_types); // the server refuses an empty list
+  bson_append_array_end(filter, &any);
+  bson_destroy(&behind);
+  bson_destroy(&of_types);
+}
+
+// False: it has no id (of a view), behind which nobody can go on.
+static bool keep_position(struct buf *position, const bson_t *document) {
+  bson_t id = BSON_INITIALIZER;
+  bson_iter_t it;
+  if (!bson_iter_init_find(&it, document, "_id")) return false;
+  BSON_APPEND_VALUE(&id, "_id", bson_iter_value(&it));
+  buf_clear(position);
+  buf_add(position, bson_get_data(&id), id.len);
+  bson_destroy(&id);
+  return true;
+}
+
+// ---------------------------------------------------------------- asking
+
 static void list_one(void *ctx, const bson_t *document) {
   struct listing *l = ctx;
-  struct business *b;
-  struct why why;
-  if (mongo__business(document, &b, &why) != ERR_OK) {
-    log_warning("directory", "%s", why.text);
-    return;
-  }
+  if (l->position && keep_position(l->position, document)) l->read++;
+  struct business *b = mongo__business(document);
+  if (!b) return;
   unsigned kept = 0;
   for (unsigned i = 0; i < b->phone_count; i++) {
-    if (!l->own || claim(l, b->phone_number_ids[i]))
+    if (l->which != STORE_ACTIVE || claim(l, b->phone_number_ids[i]))
       b->phone_number_ids[kept++] = b->phone_number_ids[i];
     else
       free(b->phone_number_ids[i]);
   }
   b->phone_count = kept;
+  l->told++;
   l->on_business(l->ctx, b);
   business_free(b);
-}
-
-// Behind an id in the order of the collection: numbers, texts, ObjectIds. A text of 24 hex digits is taken for an ObjectId, as in put.
-static void after_filter(bson_t *filter, const char *after_id) {
-  bson_t any, one, condition, types;
-  bson_oid_t oid;
-  bool is_oid = strlen(after_id) == 24 && bson_oid_is_valid(after_id, 24);
-  BSON_APPEND_ARRAY_BEGIN(filter, "$or", &any);
-  BSON_APPEND_DOCUMENT_BEGIN(&any, "0", &one);
-  BSON_APPEND_DOCUMENT_BEGIN(&one, "_id", &condition);
-  if (is_oid) {
-    bson_oid_init_from_string(&oid, after_id);
-    BSON_APPEND_OID(&condition, "$gt", &oid);
-  } else {
-    BSON_APPEND_UTF8(&condition, "$gt", after_id);
-  }
-  bson_append_document_end(&one, &condition);
-  bson_append_document_end(&any, &one);
-  if (!is_oid) {
-    BSON_APPEND_DOCUMENT_BEGIN(&any, "1", &one);
-    BSON_APPEND_DOCUMENT_BEGIN(&one, "_id", &condition);
-    BSON_APPEND_ARRAY_BEGIN(&condition, "$type", &types);
-    BSON_APPEND_UTF8(&types, "0", "objectId");
-    bson_append_array_end(&condition, &types);
-    bson_append_document_end(&one, &condition);
-    bson_append_document_end(&any, &one);
-  }
-  bson_append_array_end(filter, &any);
 }
 
 static void active_filter(bson_t *filter) {
@@ -118,33 +164,42 @@ static void append_projection(bson_t *opts, const struct mongo_store *s, enum st
   bson_append_document_end(opts, &fields);
 }
 
-enum err mongo__each(struct store *store, enum store_which which, const char *after_id, unsigned max,
-                     void (*on_business)(void *ctx, const struct business *business), void *ctx, struct why *why) {
-  struct mongo_store *s = (struct mongo_store *)(void *)store;
-  struct mongo_call call;
-  struct listing l = {.on_business = on_business, .ctx = ctx, .own = which == STORE_ACTIVE};
-  bson_t filter = BSON_INITIALIZER, opts, sort;
-  enum err e = mongo__begin(s, which == STORE_ACTIVE ? STORE_QUERY_WARM : STORE_QUERY_LIST, &call, why);
-  if (e) return e;
-  if (which == STORE_ACTIVE)
-    active_filter(&filter);
-  else if (*after_id)
-    after_filter(&filter, after_id);
-  if (which == STORE_RETENTION) retention_filter(&filter);
-  bson_init(&opts);
-  append_projection(&opts, s, which);
-  BSON_APPEND_INT64(&opts, "limit", max);
+// One query: the next `limit` documents.
+static enum err ask(struct mongo_call *call, struct listing *l, unsigned limit, struct why *why) {
+  bson_t filter = BSON_INITIALIZER, opts = BSON_INITIALIZER, sort;
+  if (l->which == STORE_ACTIVE) active_filter(&filter);
+  if (l->which == STORE_RETENTION) retention_filter(&filter);
+  if (l->position) behind_filter(&filter, l->position);
+  append_projection(&opts, call->store, l->which);
+  BSON_APPEND_INT64(&opts, "limit", limit);
   BSON_APPEND_INT64(&opts, "maxTimeMS", LIST_MS);
   BSON_APPEND_DOCUMENT_BEGIN(&opts, "sort", &sort);
-  if (which == STORE_ACTIVE)
-    BSON_APPEND_INT32(&sort, "createdAt", -1);
-  else
+  if (l->which != STORE_ACTIVE)
     BSON_APPEND_INT32(&sort, "_id", 1);
+  else
+    BSON_APPEND_INT32(&sort, "createdAt", -1);
   bson_append_document_end(&opts, &sort);
-  e = mongo__ask(&call, &filter, &opts, list_one, &l, why);
-  forget_claims(&l);
+  l->read = 0;
+  enum err e = mongo__ask(call, &filter, &opts, list_one, l, why);
   bson_destroy(&filter);
   bson_destroy(&opts);
+  return e;
+}
+
+// A page that documents which cannot be read have left short is filled up: fewer than `max` are the last ones.
+enum err mongo__each(struct store *store, enum store_which which, struct buf *position, unsigned max, store_on_business *on_business,
+                     void *ctx, struct why *why) {
+  struct mongo_store *s = (struct mongo_store *)(void *)store;
+  struct mongo_call call;
+  struct listing l = {.which = which, .position = position, .on_business = on_business, .ctx = ctx};
+  enum err e = mongo__begin(s, which == STORE_ACTIVE ? STORE_QUERY_WARM : STORE_QUERY_LIST, &call, why);
+  if (e) return e;
+  unsigned wanted;
+  do {
+    wanted = max - l.told;
+    e = ask(&call, &l, wanted, why);
+  } while (!e && position && l.read == wanted && l.told < max);
+  forget_claims(&l);
   mongo__end(&call);
   return e;
 }

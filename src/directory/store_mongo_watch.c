@@ -46,12 +46,15 @@ static void tell_texts(struct watcher *x, const bson_t *document, const char *fi
 
 static void tell_id(struct watcher *x, const bson_t *document) {
   bson_iter_t it;
-  char text[32];
+  char text[MONGO_FRACTION_TEXT];
   if (!bson_iter_init_find(&it, document, "_id")) return;
   if (BSON_ITER_HOLDS_UTF8(&it)) {
     tell(x, "id:", span_of(bson_iter_utf8(&it, NULL)));
   } else if (BSON_ITER_HOLDS_OID(&it)) {
     bson_oid_to_string(bson_iter_oid(&it), text);
+    tell(x, "id:", span_of(text));
+  } else if (BSON_ITER_HOLDS_DOUBLE(&it)) {
+    mongo__fraction_text(bson_iter_double(&it), text);
     tell(x, "id:", span_of(text));
   } else {
     snprintf(text, sizeof text, "%lld", (long long)bson_iter_as_int64(&it));

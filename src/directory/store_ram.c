@@ -136,15 +136,17 @@ static int newest_first(const void *a, const void *b) {
   return older(*x, *y) ? 1 : -1;
 }
 
-static enum err ram_each(struct store *store, enum store_which which, const char *after_id, unsigned max,
-                         void (*on_business)(void *ctx, const struct business *business), void *ctx, struct why *why) {
+// A position is the id of the last one that was told.
+static enum err ram_each(struct store *store, enum store_which which, struct buf *position, unsigned max, store_on_business *on_business,
+                         void *ctx, struct why *why) {
   (void)why;
   struct ram *ram = enter(store);
   const struct business **list = xcalloc(ram->items.count + 1, sizeof *list);
+  const char *after = position && position->len ? position->data : "";
   size_t count = 0;
   for (size_t i = 0; i < ram->items.count; i++) {
     const struct business *b = ram->items.at[i];
-    if (which == STORE_ACTIVE ? !b->is_active || !b->whatsapp_enabled : strcmp(b->id, after_id) <= 0) continue;
+    if (which == STORE_ACTIVE ? !b->is_active || !b->whatsapp_enabled : strcmp(b->id, after) <= 0) continue;
     if (which != STORE_RETENTION || b->retention[0]) list[count++] = b;
   }
   if (which == STORE_ACTIVE) qsort(list, count, sizeof *list, newest_first);
@@ -153,6 +155,10 @@ static enum err ram_each(struct store *store, enum store_which which, const char
   for (size_t i = 0; i < count; i++)
     copies[i] = which == STORE_ACTIVE ? with_own_phones(ram, list[i]) : business_copy(list[i]);
   free(list);
+  if (position && count) {
+    buf_clear(position);
+    buf_add_text(position, copies[count - 1]->id);
+  }
   enum err e = leave(ERR_OK, NULL);
   for (size_t i = 0; i < count; i++) { // without the lock: the callback may use the store
     on_business(ctx, copies[i]);

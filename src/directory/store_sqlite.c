@@ -239,15 +239,16 @@ static enum err sqlite_find(struct store *store, enum directory_key kind, struct
   return give_back(s, c, e == ERR_OK || e == ERR_NOT_FOUND ? e : ERR_UNAVAILABLE);
 }
 
-static enum err sqlite_each(struct store *store, enum store_which which, const char *after_id, unsigned max,
-                            void (*on_business)(void *ctx, const struct business *business), void *ctx, struct why *why) {
+// A position is the id of the last one that was told.
+static enum err sqlite_each(struct store *store, enum store_which which, struct buf *position, unsigned max, store_on_business *on_business,
+                            void *ctx, struct why *why) {
   struct sqlite_store *s = of(store);
   struct connection *c;
   enum err e = borrow(s, &c, why);
   if (e) return e;
   static const enum statement statements[] = {[STORE_ALL] = EACH_ALL, [STORE_ACTIVE] = EACH_ACTIVE, [STORE_RETENTION] = EACH_RETENTION};
   sqlite3_stmt *stmt = statement(c, statements[which]);
-  bind_text(stmt, 1, span_of(after_id));
+  bind_text(stmt, 1, position ? buf_span(position) : SPAN(""));
   sqlite3_bind_int64(stmt, 2, max);
   int rc;
   while (!e && (rc = sqlite3_step(stmt)) != SQLITE_DONE) {
@@ -255,6 +256,10 @@ static enum err sqlite_each(struct store *store, enum store_which which, const c
     e = rc == SQLITE_ROW ? read_business(s, c, stmt, which == STORE_ACTIVE ? PHONES_OWN : PHONES, &b, why)
                          : sqlite__failed(s->path, c->db, why);
     if (!e) on_business(ctx, b);
+    if (!e && position) {
+      buf_clear(position);
+      buf_add_text(position, b->id);
+    }
     business_free(b);
   }
   done_with(stmt);

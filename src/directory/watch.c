@@ -18,6 +18,7 @@
 #define RETRY_US     1000000
 #define SAVE_US      10000000
 #define NAP_US       50000
+#define INDEXES_US   60000000
 #define POSITION_MAX 65536
 #define JOIN_S       1
 
@@ -26,11 +27,16 @@ struct watch {
   pthread_mutex_t lock; // guards `stopping` and whatever is told
   bool stopping, left;  // left: nobody waits for the thread, it frees this itself
   struct shm *shm;
+  struct shm_slot *slot;
   struct store *store;
   struct store_watch watch;
   char *path;
   int64_t saved_us;
-  bool failing, checked, make_indexes;
+  bool failing, make_indexes;
+  bool indexed; // what is missing was made, or said
+  int64_t look_us;
+  unsigned index_count; // told by the look that is taken
+  enum store_index_state said[STORE_INDEXES_MAX];
 };
 
 static bool is_stopping(struct watch *w) {
@@ -38,10 +44,6 @@ static bool is_stopping(struct watch *w) {
   bool stopping = w->stopping;
   ALWAYS(pthread_mutex_unlock(&w->lock) == 0);
   return stopping;
-}
-
-static bool stopped(void *ctx) {
-  return is_stopping(ctx);
 }
 
 // ---------------------------------------------------------------- telling
@@ -101,8 +103,7 @@ static void on_position(void *ctx) {
 
 // ---------------------------------------------------------------- indexes
 
-static void on_index(void *ctx, const struct store_index *index) {
-  struct watch *w = ctx;
+static void say_index(const struct watch *w, const struct store_index *index) {
   const char *how = w->make_indexes ? "" : ": make it with `wahookctl indexes ensure`, or set directory.auto_indexes";
   if (index->state == STORE_INDEX_MADE)
     log_info("directory", "the store has got the index %s {%s}", index->name, index->keys);
@@ -112,12 +113,34 @@ static void on_index(void *ctx, const struct store_index *index) {
     log_warning("directory", "the index %s {%s} cannot be had: %s", index->name, index->keys, index->note);
 }
 
-// Once, when the store can be asked. What changes meanwhile is no younger than where the watch then begins, or a gap.
-static void check_indexes(struct watch *w) {
+// Said when it is news, told always.
+static void on_index(void *ctx, const struct store_index *index) {
+  struct watch *w = ctx;
+  if (index->state == STORE_INDEX_FOREIGN) return;
+  ALWAYS(w->index_count < STORE_INDEXES_MAX);
+  unsigned which = w->index_count++;
+  enum store_index_state state = index->state == STORE_INDEX_MADE ? STORE_INDEX_THERE : index->state;
+  if (w->said[which] != state) say_index(w, index);
+  w->said[which] = state;
+  struct store_index_told told = {.at_us = clock_mono_us(), .uses = index->uses, .state = state};
+  snprintf(told.name, sizeof told.name, "%s", index->name);
+  snprintf(told.keys, sizeof told.keys, "%s", index->keys);
+  snprintf(told.note, sizeof told.note, "%s", index->note);
+  ALWAYS(pthread_mutex_lock(&w->lock) == 0);
+  if (!w->stopping && w->slot) shm_note(w->slot, STORE_NOTE_INDEX + which, &told, sizeof told);
+  ALWAYS(pthread_mutex_unlock(&w->lock) == 0);
+}
+
+// Made once, when the store can be asked, before the watch begins: what changes meanwhile is no younger than where it then begins, or a
+// gap. Looked up again once a minute, which holds up a change by as long as the answer takes.
+static void look_at_indexes(struct watch *w, bool first) {
   struct why why;
-  if (w->checked || !w->store->kind->indexes) return;
-  enum err e = w->store->kind->indexes(w->store, w->make_indexes, on_index, w, &why);
-  w->checked = !e || e == ERR_CONFLICT;
+  int64_t now_us = clock_mono_us();
+  if (!w->store->kind->indexes || (first ? w->indexed : now_us < w->look_us)) return;
+  w->index_count = 0;
+  w->look_us = now_us + INDEXES_US;
+  enum err e = w->store->kind->indexes(w->store, first && w->make_indexes, on_index, w, &why);
+  if (first) w->indexed = !e || e == ERR_CONFLICT;
 }
 
 // ---------------------------------------------------------------- the thread
@@ -130,11 +153,16 @@ static void free_watch(struct watch *w) {
   free(w);
 }
 
+static bool stopped(void *ctx) {
+  look_at_indexes(ctx, false);
+  return is_stopping(ctx);
+}
+
 static void *run(void *arg) {
   struct watch *w = arg;
   while (!is_stopping(w)) {
     struct why why = {0};
-    check_indexes(w);
+    look_at_indexes(w, true);
     enum err e = w->store->kind->watch(w->store, &w->watch, &why);
     if (e == ERR_CLOSED) break;
     if (!w->failing) log_warning("directory", "the store cannot be watched for changes: %s", why.text);
@@ -162,11 +190,14 @@ struct watch *watch_start(const struct watch_options *o) {
   struct watch *w = xcalloc(1, sizeof *w);
   w->store = store;
   w->shm = o->shm;
+  w->slot = o->slot;
   w->make_indexes = o->store->make_indexes;
   w->path = o->position_path ? xstrdup(o->position_path) : NULL;
   w->watch = (struct store_watch){
       .on_open = on_open, .on_key = on_key, .on_gap = on_gap, .on_position = on_position, .stopped = stopped, .ctx = w};
   ALWAYS(pthread_mutex_init(&w->lock, NULL) == 0);
+  for (unsigned i = 0; i < STORE_INDEXES_MAX; i++)
+    w->said[i] = STORE_INDEX_FOREIGN; // nothing yet
   load(w);
   w->saved_us = clock_mono_us();
   ALWAYS(pthread_create(&w->thread, NULL, run, w) == 0);

@@ -8,6 +8,7 @@ struct watch;
 struct watch_options {
   const struct store_options *store;
   struct shm *shm;
+  struct shm_slot *slot;     // is told the state of the store's indexes
   const char *position_path; // file that keeps the position over a restart; NULL: none
 };
 // NULL when the store needs no watching.

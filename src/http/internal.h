@@ -35,6 +35,8 @@ struct http_request {
   bool in_work;           // counted by the server as being with a handler
   bool close_after;       // no further request on this connection
   bool has_body;          // a body is announced
+  bool compressible;      // the handler's page may be compressed
+  bool gzipped;           // and its answer is
   int status;
   int64_t started_us;      // first byte
   int64_t body_started_us; //
@@ -53,6 +55,13 @@ void http__request_free(struct http_request *request);
 void http__request_identify(struct http_request *request);
 // Answers from inside, e.g. {"detail":"Not Found"}; with the status' own text when detail is NULL.
 void http__respond_detail(struct http_request *request, int status, const char *detail, const struct http_header *headers, unsigned count);
+
+// ---------------------------------------------------------------- compression
+
+// Whether an Accept-Encoding of this value likes gzip no less than the plain answer.
+bool http__accepts_gzip(struct span accept_encoding);
+// The body as this client shall get it, behind what `out` has; false: as it is.
+bool http__gzip(const struct http_request *request, struct span body, struct buf *out);
 
 // ---------------------------------------------------------------- router
 

@@ -48,6 +48,7 @@ struct http_request *http__request_new(struct http_server *server, struct http__
   request->sent = 0;
   request->interim_left = 0;
   request->answered = request->in_work = request->close_after = request->has_body = false;
+  request->compressible = request->gzipped = false;
   request->status = 0;
   request->started_us = loop_now_us(server->loop);
   request->body_started_us = 0;
@@ -177,6 +178,10 @@ void *http_request_state(struct http_request *request) {
 
 void http_request_set_name(struct http_request *request, const char *literal) {
   request->name = literal;
+}
+
+void http_request_compress(struct http_request *request) {
+  request->compressible = true;
 }
 
 void http_request_close_after(struct http_request *request) {

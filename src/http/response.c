@@ -47,7 +47,7 @@ static void build(struct http_request *request, const char *content_type, struct
   struct http_server *server = request->server;
   int status = request->status;
   bool without = has_no_body(status) || request->message.method == HTTP_M_HEAD;
-  size_t room = 384 + (content_type ? strlen(content_type) : 0) + (without ? 0 : body.len);
+  size_t room = 448 + (content_type ? strlen(content_type) : 0) + (without ? 0 : body.len);
   for (unsigned i = 0; i < header_count; i++)
     room += strlen(headers[i].name) + strlen(headers[i].value) + 4;
   char *start = http__block_reserve(&server->pool, &request->out, room), *at = start;
@@ -65,6 +65,8 @@ static void build(struct http_request *request, const char *content_type, struct
     at = PUT(at, "\r\nContent-Type: ");
     at = put_value(at, content_type);
   }
+  if (request->compressible) at = PUT(at, "\r\nVary: Accept-Encoding");
+  if (request->gzipped) at = PUT(at, "\r\nContent-Encoding: gzip");
   at = PUT(at, "\r\nX-Process-Time: ");
   at = put_number(at, (uint64_t)took_us / 1000000, 1);
   at = PUT(at, ".");
@@ -132,10 +134,14 @@ void http_respond(struct http_request *request, int status, const char *content_
     server->in_work--;
   }
   if (conn->state == HTTP__C_CLOSING || conn->state == HTTP__C_LINGERING) return; // the client went while its handler was at it
+  struct buf packed = {0};
+  request->gzipped = request->compressible && !has_no_body(status) && http__gzip(request, body, &packed);
+  if (request->gzipped) body = buf_span(&packed); // to HEAD, too: its headers are those of GET
   int64_t took_us = clock_mono_us() - request->started_us;
   if (took_us < 0) took_us = 0;
   request->close_after = decide_close(request);
   build(request, content_type, body, headers, header_count, took_us, request->close_after);
+  buf_free(&packed);
   count_answer(request, took_us);
   if (server->options.on_answered) server->options.on_answered(request, status, request->out.len, server->options.ctx);
   http__conn_pump(conn);

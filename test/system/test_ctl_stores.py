@@ -5,6 +5,7 @@ import datetime
 import json
 import os
 import pty
+import re
 import subprocess
 import types
 
@@ -14,6 +15,7 @@ from conftest import BUILD, PATIENCE, business, ctl, wait_for
 from mongo import mongo, mongo_server, object_id
 
 KEY, OLD_KEY = "the new passphrase", "the old passphrase"
+NEW = {"type": "http", "url": "http://new/"}
 SECRET, OLD_SECRET = "new-encryption-secret-0123456789", "test-encryption-secret-0123456789"
 
 
@@ -116,6 +118,19 @@ def test_what_others_keep_in_a_document_stays(mongo, directory):
     assert now == {k: v for k, v in document.items() if k in now} and {"plan", "tags", "__v", "_id"} <= set(now)
 
 
+@pytest.mark.parametrize("theirs,ours", [
+    ({"type": "http", "url": "http://old/", "model": "m", "theirs": {"x": [1]}}, {**NEW, "theirs": {"x": [1]}}),
+    ({"theirs": 1}, {**NEW, "theirs": 1}), *((odd, NEW) for odd in (None, "none", [], [{"type": "echo"}], 5))])
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_others_keep_in_a_responder_stays(mongo, directory, theirs, ours, count):
+    place = place_of(directory, mongo.uri)
+    mongo.businesses.insert_many([business(0, responder=theirs), business(1)])
+    fill(place, [business(n, responder=NEW) for n in range(count)])
+    assert {d["_id"]: d.get("responder", NEW) for d in mongo.businesses.find()} == {"b0": ours, **{f"b{n}": NEW for n in range(1, max(2, count))}}
+    fill(place, [business(0)])
+    assert mongo.businesses.find_one({"_id": "b0"})["responder"] == {k: v for k, v in ours.items() if k == "theirs"}
+
+
 def test_one_bad_document_keeps_no_other_out(two):
     """A unique index of the collection's owner refuses one of a batch."""
     two.variables["WAHOOK_DIRECTORY_STORE"] = two.mongo.uri
@@ -128,6 +143,28 @@ def test_one_bad_document_keeps_no_other_out(two):
     # A document whose id can be none of ours ends no listing.
     two.mongo.businesses.insert_one({"_id": {"a": 1}, "subDomain": "odd"})
     assert len(answer(two, "business", "list")) == 5
+
+
+def test_ids_of_every_type_are_listed(mongo, directory):
+    """Whatever type of _id a page ends with, the next one goes on right behind it; also behind many that cannot be read."""
+    place = place_of(directory, mongo.uri)
+    ids = [*range(1300), *(f"t{n}" for n in range(900)), 0.5, "7", *(object_id(f"65f0c0ffee65f0c0ffee{n:04x}") for n in range(1100))]
+    mongo.businesses.insert_many([{"_id": i} for i in [*ids, *({"n": n} for n in range(1200)), datetime.datetime(2024, 1, 1), True]])
+    assert sorted(d["_id"] for d in exported(place)) == sorted(map(str, ids))
+
+
+@pytest.mark.parametrize("number", [8, -3, 7.5, 0.1, 2 ** 40])
+def test_a_business_with_a_number_as_its_id(mongo, directory, number):
+    """It is found, changed and removed as itself; a text that only means the same number is another one."""
+    place = place_of(directory, mongo.uri)
+    mongo.businesses.insert_one({"_id": number, "name": "x", "isActive": True, "whatsappEnabled": True})
+    id_text, = (d["_id"] for d in exported(place))
+    ctl(place, "business", "disable", "--", id_text)
+    assert ctl(place, "business", "remove", "--", f"0{id_text}", check=False).returncode == 1
+    changed, = mongo.businesses.find()
+    assert changed["_id"] == number and changed["updatedAt"] and not (changed["isActive"] and changed["whatsappEnabled"])
+    ctl(place, "business", "remove", "--", id_text)
+    assert mongo.businesses.count_documents({}) == 0
 
 
 # ---------------------------------------------------------------- migrate
@@ -182,6 +219,8 @@ def test_what_cannot_be_read_is_a_failure(two):
     done = ctl(two, "migrate", "--from", two.mongo.uri, "--to", f"sqlite:{two.directory}/copy.db", check=False)
     assert done.returncode == 65 and "1 new" in done.stdout and "1 failed" in done.stdout
     assert "counts 2 businesses, of which 1 can be read" in done.stderr
+    # Which one, where it is, and what to do.
+    assert re.search(r'the document {.*"_id".*{.*"odd".* 1.*} of businesses is passed over: .*insert it anew under', done.stderr), done.stderr
 
 
 def test_stores_that_are_not_there(two):

@@ -1,5 +1,9 @@
 """The operator's pages, word for word as the replaced service had them (FACTS.md section 4), their limits, and what Prometheus reads."""
 
+import contextlib
+import gzip
+import http.client
+import json
 import re
 import shutil
 import subprocess
@@ -7,7 +11,7 @@ import time
 
 import pytest
 
-from conftest import ADMIN_TOKEN, PATIENCE, business, change, envelope, message, request, wait_for
+from conftest import ADMIN_TOKEN, PATIENCE, business, change, ctl, envelope, message, request, wait_for
 from failures import raw
 
 
@@ -84,6 +88,46 @@ def test_the_documented_limits(world, method, path, count, text):
     assert answers[-1].json == {"error": f"Rate limit exceeded: {text}"}
     assert int(answers[-1].headers["Retry-After"]) >= 1 and answers[-1].headers["X-RateLimit-Limit"] == str(count)
     assert daemon.admin(method, path).status == 200  # the operator's own listener has no limits
+
+
+PAGES = ["/metrics", "/prometheus/metrics", *(f"/api/performance/{p}" for p in ("queries", "database", "cache", "metrics", "application", "system"))]
+
+
+def fetch(daemon, path, encoding, method="GET"):
+    headers = {"Authorization": f"Bearer {ADMIN_TOKEN}", **({"Accept-Encoding": encoding} if encoding else {})}
+    # http.client's own header would be identity.
+    conn = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=30 * PATIENCE)
+    with contextlib.closing(conn):
+        conn.putrequest(method, path, skip_accept_encoding=True)
+        for name, value in headers.items():
+            conn.putheader(name, value)
+        conn.endheaders()
+        answer = conn.getresponse()
+        return answer.status, answer.headers, answer.read()
+
+
+def test_pages_are_compressed_for_those_who_accept_it(world):
+    daemon, _ = world.start([business(1)], sandbox=False, limits_metrics="off", limits_health="off")
+    for path in [*PAGES, "/health", "/ready", "/api/performance/thresholds"]:
+        for encoding in (None, "gzip;q=0", "identity", "br", "gzip;q=0.1, identity;q=0.2"):
+            status, headers, plain = fetch(daemon, path, encoding)
+            assert status == 200 and "Content-Encoding" not in headers and headers["Vary"] == "Accept-Encoding", (path, encoding)
+            assert int(headers["Content-Length"]) == len(plain)
+        for encoding in ("gzip", "deflate, gzip;q=0.5, *;q=0", "*"):
+            status, headers, body = fetch(daemon, path, encoding)
+            assert status == 200 and headers["Vary"] == "Accept-Encoding" and int(headers["Content-Length"]) == len(body)
+            text = gzip.decompress(body) if headers["Content-Encoding"] == "gzip" else body
+            assert (text == body) == (len(text) < 1024), (path, len(text))  # a small one is not worth it
+            assert text.endswith(b"\n") if path.startswith("/prom") else json.loads(text).keys() == json.loads(plain).keys()
+    assert len(fetch(daemon, "/prometheus/metrics", "gzip")[2]) * 3 < len(fetch(daemon, "/prometheus/metrics", None)[2])
+    # HEAD tells what GET would say; the connection goes on behind either.
+    status, headers, body = fetch(daemon, "/metrics", "gzip", "HEAD")
+    assert status == 200 and headers["Content-Encoding"] == "gzip" and 500 < int(headers["Content-Length"]) < 20000 and body == b""
+    # The webhook's answers are not touched, nor is who may see a page.
+    status, headers, _ = fetch(daemon, "/whatsapp_response", "gzip")
+    assert status == 403 and "Vary" not in headers and "Content-Encoding" not in headers
+    assert request(daemon.port, "GET", "/metrics", headers={"Accept-Encoding": "gzip"}).headers["Vary"] == "Accept-Encoding"
+    assert "worker" in ctl(daemon, "status").stdout
 
 
 def test_prometheus_can_read_it(world):

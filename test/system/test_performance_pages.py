@@ -299,6 +299,8 @@ def test_an_outage_is_told_and_its_end(world):
 def test_a_mongodb(world, mongo_server):
     database = Database(mongo_server.uri, "wahook_test")
     database.businesses.insert_many([business(n) for n in range(200)])
+    database.businesses.create_index({"whatsappEnabled": 1, "isActive": 1, "createdAt": -1}, name="active_businesses_idx")
+    database.businesses.create_index({"subDomain": -1}, name="subdomain_lookup_idx")
     daemon = world.daemon(port=world.port, directory_store=database.uri, directory_warmup="no", directory_pool_max="30", directory_pool_min="6")
     daemon.wait_log("is ready:")
     assert put(daemon, {"slow_query_ms": 0.001}).status == 200
@@ -317,6 +319,11 @@ def test_a_mongodb(world, mongo_server):
     assert all(p["connections"]["max"] == 10 for p in state["processes"])
     assert daemon.metrics()["connection_pool"] == {"max_pool_size": 30, "min_pool_size": 6}
     assert database.name in database.uri and database.uri not in json.dumps(state)  # no URI, no password
+    indexes = {i["name"]: i for i in wait_for(lambda: page(daemon, "database")["indexes"], TOLD, "indexes")}
+    assert {name: i["state"] for name, i in indexes.items()} == {
+        "webhook_lookup_idx": "missing", "subdomain_lookup_idx": "in conflict", "active_businesses_idx": "there"}
+    assert indexes["subdomain_lookup_idx"]["keys"] == "subDomain: 1, isActive: 1" and "subDomain: -1" in indexes["subdomain_lookup_idx"]["note"]
+    assert all(i["seconds_ago"] >= 0 for i in indexes.values())
     before = counters(daemon)
     mongo_server.kill()
     number = 7000

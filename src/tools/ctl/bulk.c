@@ -18,24 +18,19 @@ static void keep(void *ctx, const struct business *b) {
   page->at[page->count++] = business_copy(b);
 }
 
-// To the first empty page: a short one may only have had documents in it that cannot be read.
 enum err bulk_read(struct store *store, bulk_on_page *on_page, void *ctx, struct why *why) {
   struct page *page = xcalloc(1, sizeof *page);
-  char *after = xstrdup("");
+  struct buf position = {0};
   enum err e = ERR_OK;
   bool more = true;
   while (!e && more) {
-    e = store_each(store, STORE_ALL, after, PAGE, keep, page, why);
-    more = page->count > 0;
-    if (!e && more) {
-      free(after);
-      after = xstrdup(page->at[page->count - 1]->id);
-      e = on_page(ctx, page->at, page->count, why);
-    }
+    e = store_each(store, STORE_ALL, &position, PAGE, keep, page, why);
+    more = page->count == PAGE;
+    if (!e && page->count) e = on_page(ctx, page->at, page->count, why);
     while (page->count)
       business_free(page->at[--page->count]);
   }
-  free(after);
+  buf_free(&position);
   free(page);
   return e;
 }
