@@ -56,10 +56,13 @@ struct mongo_store {
   unsigned gathered;
 };
 
-// store_mongo.c
+// store_mongo_find.c
 typedef void mongo_document(void *ctx, const bson_t *document);
 enum err mongo__ask(struct mongo_call *call, const bson_t *filter, const bson_t *opts, mongo_document *on, void *ctx,
                     struct why *why) MUST_CHECK;
+void mongo__find_options(const struct mongo_store *s, bson_t *opts, int64_t limit); // initialises it
+enum err mongo__find(struct store *store, enum directory_key kind, struct span key, struct business **out, struct why *why) MUST_CHECK;
+enum err mongo__get(struct store *store, const char *any_name, struct business **out, struct why *why) MUST_CHECK;
 
 // store_mongo_list.c
 enum err mongo__each(struct store *store, enum store_which which, struct buf *position, unsigned max, store_on_business *on_business,
