@@ -1,10 +1,11 @@
 // Questions to the store, one per key at a time, on the threadpool. Runs in workers and the dispatcher, on the loop but for work().
 //
-//   join ─▶ QUEUED ─▶ FLYING (in a job with up to 16 others) ─▶ landed: cache, then the waiters
+//   join ─▶ QUEUED ─▶ FLYING (in a job with others)   ─▶ landed: cache, then the waiters
 //    │       ▲   ▲        │ outdated meanwhile
 //    ▼       │   └────────┘
 //   RESTING ─┘ somebody waits now, or it has rested long enough (and is still asked)
 #include "flight.h"
+#include "store.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -13,10 +14,10 @@
 #include <utlist.h>
 
 #define FLIGHTS_MAGIC 0x464c5953u
-#define JOBS_MAX      2     // of the pool's threads (4 by default): the rest stay free for others, also while a store hangs
-#define BATCH         16    // questions a job
-#define FLIGHTS_MAX   10000 // keys under way or waiting: more is a flood
-#define AGAIN_MAX     3     // a key that keeps being forgotten is answered all the same
+#define JOBS_MAX      2                // of the pool's threads (4 by default): the rest stay free for others, also while a store hangs
+#define BATCH         STORE_PHONES_MAX // questions a job
+#define FLIGHTS_MAX   10000            // keys under way or waiting: more is a flood
+#define AGAIN_MAX     3                // a key that keeps being forgotten is answered all the same
 
 struct waiter {
   directory_found *on_answer;
@@ -73,9 +74,37 @@ struct flights *flights_new(const struct flights_options *options) {
   return flights;
 }
 
-// On a pool thread. When the store cannot be asked, the others of the batch need not wait for their own time-out.
-static void work(struct loop_job *job) {
-  struct batch *batch = (struct batch *)(void *)job;
+static struct span key_of(const struct question *q) {
+  return span_from((struct span){q->text.text, q->text.len}, q->key_at);
+}
+
+// Phone numbers, which is what there is much of, in one question. False: the store does not offer that, or there are others among them.
+static bool ask_together(struct batch *batch) {
+  struct span keys[BATCH];
+  struct business *found[BATCH] = {NULL};
+  struct why why = {0};
+  for (unsigned i = 0; i < batch->count; i++) {
+    if (batch->questions[i].kind != DIRECTORY_PHONE) return false;
+    keys[i] = key_of(&batch->questions[i]);
+  }
+  int64_t asked_us = clock_mono_us();
+  enum err e = store__find_phones(batch->store, keys, batch->count, found, &why);
+  if (e == ERR_UNSUPPORTED) return false;
+  int64_t took_us = clock_mono_us() - asked_us;
+  for (unsigned i = 0; i < batch->count; i++) {
+    struct question *q = &batch->questions[i];
+    q->err = e ? e : found[i] ? ERR_OK : ERR_NOT_FOUND;
+    q->business = found[i];
+    q->why = why;
+    q->asked = i == 0; // it was one question
+    q->asked_us = asked_us;
+    q->took_us = took_us;
+  }
+  return true;
+}
+
+// When the store cannot be asked, the others of the batch need not wait for their own time-out.
+static void ask_each(struct batch *batch) {
   const struct question *down = NULL;
   for (unsigned i = 0; i < batch->count; i++) {
     struct question *q = &batch->questions[i];
@@ -84,13 +113,18 @@ static void work(struct loop_job *job) {
       q->why = down->why;
       continue;
     }
-    struct span key = span_from((struct span){q->text.text, q->text.len}, q->key_at);
     q->asked_us = clock_mono_us();
     q->asked = true;
-    q->err = store_find(batch->store, q->kind, key, &q->business, &q->why);
+    q->err = store_find(batch->store, q->kind, key_of(q), &q->business, &q->why);
     q->took_us = clock_mono_us() - q->asked_us;
     if (q->err != ERR_OK && q->err != ERR_NOT_FOUND) down = q;
   }
+}
+
+// On a pool thread.
+static void work(struct loop_job *job) {
+  struct batch *batch = (struct batch *)(void *)job;
+  if (batch->count < 2 || !ask_together(batch)) ask_each(batch);
 }
 
 static void tell(struct waiter *waiters, enum directory_answer answer, const struct business *business) {

@@ -62,6 +62,11 @@ enum err store_find(struct store *store, enum directory_key kind, struct span ke
   return store->kind->find(store, kind, key, out, why);
 }
 
+enum err store__find_phones(struct store *store, const struct span *keys, unsigned count, struct business **out, struct why *why) {
+  ALWAYS(store->magic == STORE_MAGIC && count <= STORE_PHONES_MAX);
+  return store->kind->find_phones ? store->kind->find_phones(store, keys, count, out, why) : ERR_UNSUPPORTED;
+}
+
 enum err store_each(struct store *store, enum store_which which, struct buf *position, unsigned max, store_on_business *on_business,
                     void *ctx, struct why *why) {
   ALWAYS(store->magic == STORE_MAGIC && (which != STORE_ACTIVE || !position));

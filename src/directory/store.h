@@ -26,6 +26,8 @@ struct store_kind {
   enum err (*open)(const struct store_options *options, const char *rest, struct store **out, struct why *why);
   void (*close)(struct store *store);
   enum err (*find)(struct store *store, enum directory_key kind, struct span key, struct business **out, struct why *why);
+  // See store__find_phones(). NULL: one by one costs no more.
+  enum err (*find_phones)(struct store *store, const struct span *keys, unsigned count, struct business **out, struct why *why);
   enum err (*each)(struct store *store, enum store_which which, struct buf *position, unsigned max, store_on_business *on_business,
                    void *ctx, struct why *why);
   enum err (*get)(struct store *store, const char *any_name, struct business **out, struct why *why);
@@ -70,5 +72,10 @@ enum err store__load(const char *name, const struct store_kind **out, struct why
 enum err store__business(const struct json *document, bool lenient, struct business **out, struct why *why) MUST_CHECK;
 
 enum err store__changed(struct store *store, uint64_t *version, struct why *why) MUST_CHECK;
+
+// Several phone numbers (valid ones) in one question: out[i] is NULL where no business has keys[i]. ERR_UNSUPPORTED: ask one by one.
+#define STORE_PHONES_MAX 32
+enum err store__find_phones(struct store *store, const struct span *keys, unsigned count, struct business **out,
+                            struct why *why) MUST_CHECK;
 
 #endif

@@ -199,6 +199,7 @@ static const struct store_kind kind = {
     .open = mongo_open,
     .close = mongo_close,
     .find = mongo__find,
+    .find_phones = mongo__find_phones,
     .each = mongo__each,
     .get = mongo__get,
     .put = mongo_put,

@@ -62,6 +62,8 @@ enum err mongo__ask(struct mongo_call *call, const bson_t *filter, const bson_t 
                     struct why *why) MUST_CHECK;
 void mongo__find_options(const struct mongo_store *s, bson_t *opts, int64_t limit); // initialises it
 enum err mongo__find(struct store *store, enum directory_key kind, struct span key, struct business **out, struct why *why) MUST_CHECK;
+enum err mongo__find_phones(struct store *store, const struct span *keys, unsigned count, struct business **out,
+                            struct why *why) MUST_CHECK;
 enum err mongo__get(struct store *store, const char *any_name, struct business **out, struct why *why) MUST_CHECK;
 
 // store_mongo_list.c

@@ -59,11 +59,8 @@ static int rank_of(const struct business *b, const char *name) {
   return rank + b->is_active;
 }
 
-// A document that cannot be read is passed over: one bad one among several shall not hide the good one.
-static void keep_best(void *ctx, const bson_t *document) {
-  struct best *best = ctx;
-  struct business *b = mongo__business(document);
-  if (!b) return;
+// Takes the business over.
+static void offer(struct best *best, struct business *b) {
   buf_printf(&best->ids, "%s%.60s", best->readable ? ", " : "", b->id);
   best->readable++;
   int rank = rank_of(b, best->name);
@@ -74,6 +71,12 @@ static void keep_best(void *ctx, const bson_t *document) {
   business_free(best->business);
   best->business = b;
   best->rank = rank;
+}
+
+// A document that cannot be read is passed over: one bad one among several shall not hide the good one.
+static void keep_best(void *ctx, const bson_t *document) {
+  struct business *b = mongo__business(document);
+  if (b) offer(ctx, b);
 }
 
 static void tell_claims(struct mongo_store *s, struct span phone, const struct best *best) {
@@ -131,6 +134,74 @@ enum err mongo__find(struct store *store, enum directory_key kind, struct span k
   if (!e && kind == DIRECTORY_PHONE && best.readable > 1) tell_claims(s, key, &best);
   return answer(&best, e ? ERR_UNAVAILABLE : ERR_OK, out, why);
 }
+
+// ---------------------------------------------------------------- several numbers at once
+
+struct phones {
+  const struct span *keys;
+  unsigned count, documents;
+  struct best best[STORE_PHONES_MAX];
+};
+
+static bool has_phone(const struct business *b, struct span key) {
+  for (unsigned i = 0; i < b->phone_count; i++)
+    if (span_eq(span_of(b->phone_number_ids[i]), key)) return true;
+  return false;
+}
+
+// One document may be the answer for several: each gets a business of its own.
+static void keep_best_of_each(void *ctx, const bson_t *document) {
+  struct phones *phones = ctx;
+  struct business *b = mongo__business(document);
+  phones->documents++;
+  if (!b) return;
+  for (unsigned i = 0; i < phones->count; i++)
+    if (has_phone(b, phones->keys[i])) offer(&phones->best[i], business_copy(b));
+  business_free(b);
+}
+
+static void phones_filter(bson_t *filter, const struct span *keys, unsigned count) {
+  bson_t in, list;
+  bson_init(filter);
+  BSON_APPEND_DOCUMENT_BEGIN(filter, "whatsappPhoneNumberIds", &in);
+  BSON_APPEND_ARRAY_BEGIN(&in, "$in", &list);
+  for (unsigned i = 0; i < count; i++) {
+    char text[16];
+    const char *index;
+    size_t len = bson_uint32_to_string(i, &index, text, sizeof text);
+    bson_append_utf8(&list, index, (int)len, keys[i].ptr, (int)keys[i].len);
+  }
+  bson_append_array_end(&in, &list);
+  bson_append_document_end(filter, &in);
+  BSON_APPEND_BOOL(filter, "whatsappEnabled", true);
+  BSON_APPEND_BOOL(filter, "isActive", true);
+}
+
+enum err mongo__find_phones(struct store *store, const struct span *keys, unsigned count, struct business **out, struct why *why) {
+  struct mongo_store *s = of(store);
+  struct mongo_call call;
+  struct phones phones = {.keys = keys, .count = count};
+  bson_t filter, opts;
+  for (unsigned i = 0; i < count; i++)
+    out[i] = NULL;
+  if (mongo__begin(s, STORE_QUERY_PHONE, &call, why) != ERR_OK) return ERR_UNAVAILABLE;
+  phones_filter(&filter, keys, count);
+  mongo__find_options(s, &opts, count * CLAIMS_MAX);
+  enum err e = mongo__ask(&call, &filter, &opts, keep_best_of_each, &phones, why) == ERR_OK ? ERR_OK : ERR_UNAVAILABLE;
+  bson_destroy(&filter);
+  bson_destroy(&opts);
+  mongo__end(&call);
+  // One that so many claim may have left no room for another one's.
+  if (e == ERR_OK && phones.documents == count * CLAIMS_MAX) e = ERR_UNSUPPORTED;
+  for (unsigned i = 0; i < count; i++) {
+    struct best *best = &phones.best[i];
+    if (e == ERR_OK && best->readable > 1) tell_claims(s, keys[i], best);
+    (void)answer(best, e, &out[i], why);
+  }
+  return e;
+}
+
+// ---------------------------------------------------------------- by any name
 
 enum err mongo__get(struct store *store, const char *any_name, struct business **out, struct why *why) {
   struct mongo_store *s = of(store);

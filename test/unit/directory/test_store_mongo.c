@@ -70,6 +70,44 @@ static void the_driver_comes_with_the_first_store(void **state) {
   buf_free(&maps);
 }
 
+// Several numbers in one question: two of one business, one that two claim, one that nobody has, one that is twenty's.
+static void several_numbers(void **state) {
+  (void)state;
+  NEED_SERVER();
+  struct store *store = opened(server.uri);
+  struct why why;
+  static const char insert[] =
+      "rows = [('a', ['11', '12'], 1), ('b', ['13'], 1), ('c', ['13'], 2)] + [('m%d' % n, ['14'], n) for n in range(argv_count)]\n"
+      "db.businesses.insert_many([{'_id': i, 'subDomain': i, 'whatsappPhoneNumberIds': p, 'whatsappAccessToken': 't',\n"
+      "  'whatsappEnabled': True, 'isActive': True, 'createdAt': datetime.datetime(2024, 1, 1 + at)} for i, p, at in rows])";
+  struct span keys[] = {SPAN("12"), SPAN("13"), SPAN("99"), SPAN("11"), SPAN("14")};
+  struct business *found[COUNT_OF(keys)];
+  static const char *const wanted[] = {"a", "c", NULL, "a", "m2"};
+  char few[2048], many[2048];
+  snprintf(few, sizeof few, "argv_count = 3\n%s", insert);
+  assert_int_equal(python(&server, few, NULL, 0), 0);
+  assert_int_equal(store__find_phones(store, keys, COUNT_OF(keys), found, &why), ERR_OK);
+  for (size_t i = 0; i < COUNT_OF(keys); i++) {
+    if (wanted[i])
+      assert_string_equal(found[i]->id, wanted[i]);
+    else
+      assert_null(found[i]);
+    business_free(found[i]);
+  }
+  // So many that others' might be missing from the answer.
+  empty();
+  snprintf(many, sizeof many, "argv_count = 20\n%s", insert);
+  assert_int_equal(python(&server, many, NULL, 0), 0);
+  assert_int_equal(store__find_phones(store, keys + 4, 1, found, &why), ERR_UNSUPPORTED);
+  assert_null(found[0]);
+  store_close(store);
+  store = opened("mongodb://127.0.0.1:1/x?serverSelectionTimeoutMS=50");
+  assert_int_equal(store__find_phones(store, keys, 2, found, &why), ERR_UNAVAILABLE);
+  assert_true(found[0] == NULL && found[1] == NULL);
+  store_close(store);
+  empty();
+}
+
 // Those that can be read, numbers, among those that cannot; in the order of the collection.
 static const char ids_of_all_types[] =
     "ids = [bson.MinKey(), None, -3, bson.Int64(7), 7.5, bson.Decimal128('8'), {'a': 1}, b'x', True, datetime.datetime(2024, 1, 1),\n"
@@ -381,6 +419,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(the_driver_comes_with_the_first_store),
       cmocka_unit_test(as_all_stores),
+      cmocka_unit_test(several_numbers),
       cmocka_unit_test(pages),
       cmocka_unit_test(documents_as_others_leave_them),
       cmocka_unit_test(two_claim_one_number),
