@@ -263,3 +263,10 @@ def test_a_process_holds_the_secrets_of_its_role_only(world):
     assert holds(dispatcher, KEY)
     for secret in (APP_SECRET, VERIFY_TOKEN, ADMIN_TOKEN):
         assert not holds(dispatcher, secret), secret
+
+
+def test_a_business_is_shown_without_its_secrets(world):
+    secrets = {"whatsappAccessToken": "EAAfirst-secret", "whatsappRefreshToken": "second-secret", "verifyToken": "third-secret", "appSecret": "fourth-secret"}
+    d, _ = world.start([business(1, responder={"type": "openai", "url": "https://x.example", "key": "fifth-secret"}, **secrets)])
+    shown = ctl(d, "business", "show", "b1").stdout + ctl(d, "-o", "json", "business", "show", "b1").stdout
+    assert "-secret" not in shown and shown.count("***") >= 8

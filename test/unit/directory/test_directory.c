@@ -11,99 +11,7 @@
 
 #include <cmocka.h>
 
-#include "inside.h"
-
-static struct loop *loop;
-static struct directory *dir;
-static struct store *store; // the test's own hand on the same businesses
-
-static void set(char **field, const char *text) {
-  free(*field);
-  *field = xstrdup(text);
-}
-
-static void put(const char *id, const char *phone, const char *token) {
-  struct business *b = business_new();
-  struct why why;
-  set(&b->id, id);
-  set(&b->sub_domain, id);
-  set(&b->access_token, token);
-  b->phone_number_ids[b->phone_count++] = xstrdup(phone);
-  b->is_active = b->whatsapp_enabled = true;
-  assert_int_equal(store_put(store, b, &why), ERR_OK);
-  business_free(b);
-}
-
-static void open_with(struct directory_options o) {
-  struct why why = {{0}};
-  loop = loop_new(4);
-  o.loop = loop;
-  if (!o.store.uri) o.store.uri = "ram:";
-  if (!o.cache_size) o.cache_size = 100;
-  if (!o.cache_ttl_ms) o.cache_ttl_ms = 300000;
-  if (!o.negative_ttl_ms) o.negative_ttl_ms = 60000;
-  if (!o.stale_max_ms) o.stale_max_ms = 3600000;
-  if (!store) assert_int_equal(store_open(o.store.uri, &store, &why), ERR_OK);
-  assert_int_equal(directory_open(&o, &dir, &why), ERR_OK);
-  // The first look at the store's version is over: it clears what was cached before it.
-  int64_t deadline = clock_mono_us() + 60000000;
-  while (!dir->version_known && !dir->failing && clock_mono_us() < deadline)
-    uv_run(loop_uv(loop), UV_RUN_ONCE);
-}
-
-static void close_all(void) {
-  directory_close(dir);
-  loop_free(loop);
-  store_close(store);
-  loop = NULL;
-  dir = NULL;
-  store = NULL;
-}
-
-// Turns of the loop until *what, or a minute: sanitizers are slow, and this is for hangs only.
-static bool turn_until(const bool *what) {
-  int64_t deadline = clock_mono_us() + 60000000;
-  while (!*what && clock_mono_us() < deadline)
-    uv_run(loop_uv(loop), UV_RUN_ONCE);
-  return *what;
-}
-
-static void turn_for(int ms) {
-  int64_t deadline = clock_mono_us() + ms * INT64_C(1000);
-  while (clock_mono_us() < deadline) {
-    uv_run(loop_uv(loop), UV_RUN_NOWAIT);
-    usleep(1000);
-  }
-}
-
-struct heard {
-  int times;
-  bool any;
-  enum directory_answer answer;
-  char id[32], token[32];
-};
-
-static void on_answer(void *ctx, enum directory_answer answer, const struct business *b) {
-  struct heard *h = ctx;
-  h->times++;
-  h->any = true;
-  h->answer = answer;
-  snprintf(h->id, sizeof h->id, "%s", b ? b->id : "-");
-  snprintf(h->token, sizeof h->token, "%s", b ? b->access_token : "-");
-}
-
-static struct heard ask(enum directory_key kind, const char *key) {
-  struct heard h = {0};
-  directory_find(dir, kind, span_of(key), on_answer, &h);
-  assert_true(turn_until(&h.any));
-  assert_int_equal(h.times, 1);
-  return h;
-}
-
-static enum directory_answer get(const char *phone) {
-  const struct business *b;
-  return directory_get(dir, DIRECTORY_PHONE, span_of(phone), DIRECTORY_LEAVE, &b);
-}
+#include "directory_world.h"
 
 static void found_unknown_and_counted(void **state) {
   (void)state;
@@ -264,82 +172,6 @@ static void a_business_is_good_for_the_turn(void **state) {
   close_all();
 }
 
-static void broadcasts(void **state) {
-  (void)state;
-  struct shm shm;
-  struct why why;
-  assert_int_equal(shm_create(&shm, 2, 65536, &why), ERR_OK);
-  open_with((struct directory_options){.shm = &shm, .slot = &shm.slots[0]});
-  put("one", "111", "t");
-  put("two", "122", "t");
-  ask(DIRECTORY_PHONE, "111");
-  ask(DIRECTORY_PHONE, "122");
-  assert_int_equal(shm_invalidate(&shm, SPAN("phone:111")), ERR_OK);
-  assert_int_equal(get("111"), DIRECTORY_PENDING); // at once, not a turn later
-  assert_int_equal(get("122"), DIRECTORY_FOUND);
-  shm_clear_caches(&shm);
-  assert_int_equal(get("122"), DIRECTORY_PENDING);
-  shm_warm_caches(&shm);
-  turn_for(100);
-  assert_int_equal(get("111"), DIRECTORY_FOUND);
-  assert_int_equal(get("122"), DIRECTORY_FOUND);
-  close_all();
-  shm_detach(&shm);
-}
-
-// What one process was told in vain, another one does not ask for.
-static void unknown_is_shared(void **state) {
-  (void)state;
-  struct shm shm;
-  struct why why;
-  assert_int_equal(shm_create(&shm, 2, 65536, &why), ERR_OK);
-  open_with((struct directory_options){.shm = &shm, .slot = &shm.slots[0]});
-  assert_int_equal(ask(DIRECTORY_PHONE, "111").answer, DIRECTORY_UNKNOWN);
-  struct directory *first = dir;
-  struct directory_options o = {.loop = loop, .shm = &shm, .slot = &shm.slots[1], .store = {.uri = "ram:"}, .cache_size = 100};
-  o.cache_ttl_ms = o.stale_max_ms = 300000;
-  o.negative_ttl_ms = 60000;
-  assert_int_equal(directory_open(&o, &dir, &why), ERR_OK);
-  assert_true(directory_knows(dir, DIRECTORY_PHONE, SPAN("111")));
-  assert_int_equal(get("111"), DIRECTORY_UNKNOWN);
-  assert_int_equal(get("112"), DIRECTORY_PENDING);
-  put("one", "111", "t");
-  assert_int_equal(shm_invalidate(&shm, SPAN("phone:111")), ERR_OK);
-  assert_int_equal(get("111"), DIRECTORY_PENDING);
-  assert_int_equal(ask(DIRECTORY_PHONE, "111").answer, DIRECTORY_FOUND);
-  directory_close(first);
-  close_all();
-  shm_detach(&shm);
-}
-
-// A question that nobody waits for is put a moment later, and not at all when another process was told meanwhile.
-static void soon(void **state) {
-  (void)state;
-  struct shm shm;
-  struct why why;
-  const struct business *b;
-  assert_int_equal(shm_create(&shm, 2, 65536, &why), ERR_OK);
-  open_with((struct directory_options){.shm = &shm, .slot = &shm.slots[0]});
-  struct directory *worker = dir;
-  struct directory_options o = {.loop = loop, .shm = &shm, .slot = &shm.slots[1], .store = {.uri = "ram:"}, .cache_size = 100};
-  o.cache_ttl_ms = o.stale_max_ms = 300000;
-  o.negative_ttl_ms = 60000;
-  assert_int_equal(directory_open(&o, &dir, &why), ERR_OK);
-  put("one", "111", "t");
-  turn_for(1500); // both have looked at the store's version
-  uint64_t asked = atomic_load(&shm.slots[0].counters[METRIC_STORE_QUERIES]);
-  assert_int_equal(directory_get(worker, DIRECTORY_PHONE, SPAN("111"), DIRECTORY_SOON, &b), DIRECTORY_PENDING);
-  assert_int_equal(directory_get(worker, DIRECTORY_PHONE, SPAN("222"), DIRECTORY_SOON, &b), DIRECTORY_PENDING);
-  assert_int_equal(ask(DIRECTORY_PHONE, "222").answer, DIRECTORY_UNKNOWN);
-  turn_for(1000);
-  assert_int_equal(directory_get(worker, DIRECTORY_PHONE, SPAN("111"), DIRECTORY_LEAVE, &b), DIRECTORY_FOUND);
-  assert_int_equal(directory_get(worker, DIRECTORY_PHONE, SPAN("222"), DIRECTORY_LEAVE, &b), DIRECTORY_UNKNOWN);
-  assert_int_equal(atomic_load(&shm.slots[0].counters[METRIC_STORE_QUERIES]) - asked, 1);
-  directory_close(worker);
-  close_all();
-  shm_detach(&shm);
-}
-
 static void on_count(void *ctx, int count) {
   *(int *)ctx = count;
 }
@@ -467,9 +299,6 @@ int main(void) {
       cmocka_unit_test(an_outage),
       cmocka_unit_test(forgetting_asks_again),
       cmocka_unit_test(a_business_is_good_for_the_turn),
-      cmocka_unit_test(broadcasts),
-      cmocka_unit_test(unknown_is_shared),
-      cmocka_unit_test(soon),
       cmocka_unit_test(warming_up),
       cmocka_unit_test(a_change_behind_its_back),
       cmocka_unit_test(a_flood_is_bounded),
