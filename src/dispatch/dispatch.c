@@ -5,7 +5,7 @@
 
 #define PAGE_MAX      5000
 #define CLEAN_EVERY_S 60
-#define LOOKING_MAX   64 // jobs that ask the directory's store at once
+#define ASKED_MAX     256 // businesses that are asked for at once
 
 int64_t dispatch__mono_us(const struct dispatch *d) {
   return loop_now_us(d->options.loop);
@@ -26,20 +26,48 @@ static void on_alarm(void *ctx) {
   (void)ctx; // the turn's hook does the work
 }
 
-// A store that is slow or down must not take the places of those whose business is known: only so many jobs begin that have to ask it, and
-// none while it is not asked. The numbers of others are parked until it is their turn.
-static void begin(struct dispatch *d, struct conversation *c, int64_t now) {
-  bool looks = !directory_knows(d->options.directory, DIRECTORY_PHONE, span_of(c->tenant->phone_number_id));
-  if (looks && (d->looking >= LOOKING_MAX || !directory_asks(d->options.directory)))
-    scheduler_park(d->scheduler, c, now);
+struct asked {
+  struct dispatch *d;
+  struct tenant *tenant;
+};
+
+static void on_tenant_known(void *ctx, enum directory_answer found, const struct business *business) {
+  struct asked *asked = ctx;
+  struct dispatch *d = asked->d;
+  (void)business; // in the cache by now, as is that there is none
+  ALWAYS(d->magic == DISPATCH_MAGIC);
+  if (found == DIRECTORY_LATER)
+    scheduler_park_again(d->scheduler, asked->tenant);
   else
-    job__begin(d, c, looks);
+    scheduler_unpark(d->scheduler, asked->tenant);
+  free(asked);
+  d->asked--;
+  d->asks--;
+  dispatch__settle(d);
 }
 
-static void unpark(struct dispatch *d) {
-  if (!directory_asks(d->options.directory)) return;
-  for (unsigned n = d->looking; n < LOOKING_MAX && scheduler_unpark(d->scheduler); n++)
-    continue;
+// The store answers for many nearly as fast as for one.
+static void ask_for_parked(struct dispatch *d) {
+  for (unsigned n = d->asked; n < ASKED_MAX && directory_asks(d->options.directory); n++) {
+    struct tenant *tenant = scheduler_take_parked(d->scheduler);
+    if (!tenant) return;
+    struct asked *asked = xmalloc(sizeof *asked);
+    *asked = (struct asked){d, tenant};
+    d->asked++;
+    d->asks++;
+    directory_find(d->options.directory, DIRECTORY_PHONE, span_of(tenant->phone_number_id), on_tenant_known, asked);
+  }
+}
+
+// A store that is slow or down must not take the places of those whose business is known: a number is parked until its business is.
+static void begin_ready(struct dispatch *d, int64_t now) {
+  struct conversation *c;
+  while ((c = scheduler_next(d->scheduler, now))) {
+    if (directory_knows(d->options.directory, DIRECTORY_PHONE, span_of(c->tenant->phone_number_id)))
+      job__begin(d, c);
+    else
+      scheduler_park(d->scheduler, c, now);
+  }
 }
 
 // Once a turn: start what may start, and set the alarm for what may start later.
@@ -47,11 +75,10 @@ static void on_turn(void *ctx) {
   struct dispatch *d = ctx;
   ALWAYS(d->magic == DISPATCH_MAGIC);
   if (d->stopping) return;
-  struct conversation *c;
   int64_t now = dispatch__mono_us(d);
-  unpark(d);
-  while ((c = scheduler_next(d->scheduler, now)))
-    begin(d, c, now);
+  begin_ready(d, now);
+  ask_for_parked(d);
+  begin_ready(d, now); // what was answered at once
   int64_t wake = scheduler_wake_us(d->scheduler);
   if (wake == INT64_MAX) return;
   int64_t after_us = wake - dispatch__mono_us(d);

@@ -44,8 +44,8 @@ struct dispatch {
   } retention;
   int64_t paged_upto; // conversations read from the spool at the start or after a change, by id
   bool paging;
-  unsigned looking; // jobs that wait for the directory
-  unsigned asks;    // spool verbs and finds that will call back
+  unsigned asked; // businesses that parked numbers wait for
+  unsigned asks;  // spool verbs and finds that will call back
   bool stopping, stopped;
   unsigned closing; // handles
   void (*on_stopped)(void *ctx);
@@ -81,7 +81,6 @@ struct job {
   struct tenant *tenant;
   struct spool_job *work;
   struct business *business;
-  bool looks;              // counted in d->looking
   char *token;             // secret memory
   bool token_again;        // the token was read from the store again after Graph refused it
   size_t sending;          // index of the outgoing message in work
@@ -95,8 +94,7 @@ struct job {
 
 // Takes a conversation from the scheduler and walks its first job through the steps:
 // claim → business → token → (ask → store) → send … → finish.
-// `looks`: the directory will have to ask its store.
-void job__begin(struct dispatch *d, struct conversation *conversation, bool looks);
+void job__begin(struct dispatch *d, struct conversation *conversation);
 // send.c: sends the first outgoing message that was not sent yet, or finishes.
 void job__send(struct job *job);
 // The token was refused: forget it, read the business again once.

@@ -25,7 +25,6 @@ static void free_job(void *ctx) {
 // Gives the conversation back to the scheduler and the memory to the heap.
 static void leave(struct job *job, bool more, int64_t at_us) {
   struct dispatch *d = job->d;
-  d->looking -= job->looks;
   scheduler_end(d->scheduler, job->conversation, more, at_us, dispatch__mono_us(d));
   metrics_set(d->slot, METRIC_JOBS_WORKING, scheduler_working(d->scheduler));
   loop_timer_close(&job->timer, free_job);
@@ -319,8 +318,6 @@ static void on_business(void *ctx, enum directory_answer found, const struct bus
   struct job *job = ctx;
   struct dispatch *d = job->d;
   ALWAYS(job->magic == JOB_MAGIC);
-  d->looking -= job->looks;
-  job->looks = false;
   if (found == DIRECTORY_FOUND) {
     job->business = business_copy(business);
     go_on(job);
@@ -375,14 +372,12 @@ static void on_claimed(void *ctx, enum err result, struct spool_job *work) {
   look_up(job);
 }
 
-void job__begin(struct dispatch *d, struct conversation *conversation, bool looks) {
+void job__begin(struct dispatch *d, struct conversation *conversation) {
   struct job *job = xcalloc(1, sizeof *job);
   job->magic = JOB_MAGIC;
   job->d = d;
   job->conversation = conversation;
   job->tenant = conversation->tenant;
-  job->looks = looks;
-  d->looking += looks;
   loop_timer_init(d->options.loop, &job->timer, ask_finish, job);
   d->asks++;
   metrics_set(d->slot, METRIC_JOBS_WORKING, scheduler_working(d->scheduler));

@@ -205,14 +205,20 @@ void scheduler_park(struct scheduler *s, struct conversation *c, int64_t now_us)
   scheduler_end(s, c, true, now_us, now_us);
 }
 
-bool scheduler_unpark(struct scheduler *s) {
+struct tenant *scheduler_take_parked(struct scheduler *s) {
   struct tenant *t = s->parked;
-  if (!t) return false;
-  DL_DELETE2(s->parked, t, parked_prev, parked_next);
+  if (t) DL_DELETE2(s->parked, t, parked_prev, parked_next);
+  return t;
+}
+
+void scheduler_unpark(struct scheduler *s, struct tenant *t) {
   t->parked = false;
   tenant_update(s, t);
   tenant_forget(s, t);
-  return true;
+}
+
+void scheduler_park_again(struct scheduler *s, struct tenant *t) {
+  DL_APPEND2(s->parked, t, parked_prev, parked_next);
 }
 
 // ---------------------------------------------------------------- life

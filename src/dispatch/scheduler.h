@@ -34,7 +34,7 @@ struct tenant {
   struct conversation *ready; // utlist queue
   unsigned conversations, working;
   int64_t held_until_us; // 0: not held
-  bool parked;           // waits for its turn, see scheduler_park
+  bool parked;           // see scheduler_park
   bool probing;          // one job at a time until one succeeds
   unsigned setbacks;     // holds since the last success, for the backoff
   bool in_ring;
@@ -60,10 +60,13 @@ void scheduler_hold(struct scheduler *s, struct tenant *t, int64_t until_us);
 // A job of this tenant succeeded: it is sound.
 void scheduler_release(struct scheduler *s, struct tenant *t);
 
-// A conversation that scheduler_next gave goes back, and nothing of its tenant starts before scheduler_unpark comes to it: first in, first
-// out. Costs no alarm, however many wait.
+// A conversation that scheduler_next gave goes back, and nothing of its tenant starts before scheduler_unpark. Costs no alarm, however many
+// wait.
 void scheduler_park(struct scheduler *s, struct conversation *c, int64_t now_us);
-bool scheduler_unpark(struct scheduler *s); // false: nobody is parked
+// The tenant that was parked first and not taken yet, NULL for none. It stays parked, and its memory stays, until one of the next two.
+struct tenant *scheduler_take_parked(struct scheduler *s);
+void scheduler_unpark(struct scheduler *s, struct tenant *t);
+void scheduler_park_again(struct scheduler *s, struct tenant *t); // behind the others
 
 // When scheduler_next may have something that it has not now: the next alarm, INT64_MAX for none.
 int64_t scheduler_wake_us(const struct scheduler *s);

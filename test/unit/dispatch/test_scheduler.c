@@ -113,7 +113,7 @@ static void a_held_tenant_waits_then_proves_itself_with_one_job(void **state) {
 static void the_parked_come_back_in_their_order(void **state) {
   (void)state;
   struct scheduler *s = scheduler_new(8, 8);
-  assert_false(scheduler_unpark(s));
+  assert_null(scheduler_take_parked(s));
   for (int i = 1; i <= 3; i++) {
     char phone[] = {(char)('0' + i), '\0'};
     scheduler_add(s, i, phone, 0, 0);
@@ -125,8 +125,12 @@ static void the_parked_come_back_in_their_order(void **state) {
   assert_int_equal(scheduler_working(s), 0);
   assert_int_equal(scheduler_conversations(s), 6);
   assert_null(scheduler_next(s, 1000000000)); // no time brings them back
-  for (int i = 1; i <= 3; i++) {
-    assert_true(scheduler_unpark(s));
+  struct tenant *first = scheduler_take_parked(s);
+  assert_int_equal(first->phone_number_id[0], '1');
+  assert_null(scheduler_next(s, 0)); // taken, but still parked
+  scheduler_park_again(s, first);
+  for (int i = 2; i != 1; i = i % 3 + 1) {
+    scheduler_unpark(s, scheduler_take_parked(s));
     for (int each = 0; each < 2; each++) {
       c = scheduler_next(s, 0);
       assert_non_null(c);
@@ -135,8 +139,11 @@ static void the_parked_come_back_in_their_order(void **state) {
     }
     assert_null(scheduler_next(s, 0));
   }
-  assert_false(scheduler_unpark(s));
-  assert_int_equal(scheduler_conversations(s), 0);
+  assert_ptr_equal(scheduler_take_parked(s), first);
+  assert_null(scheduler_take_parked(s));
+  scheduler_unpark(s, first);
+  assert_non_null(scheduler_next(s, 0));
+  assert_non_null(scheduler_next(s, 0));
   scheduler_free(s);
 }
 
