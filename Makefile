@@ -236,7 +236,8 @@ tsan:
 # Twice: first with counters, for a daemon under load to tell which way its branches go, then by what they told. What was never reached is
 # built as ever.
 RELEASE := $(MAKE) $(if $(findstring -j,$(MAKEFLAGS)),,-j2) --no-print-directory BUILD=build-release
-release: deps
+release:
+	@vendor/install-packages run release
 	@rm -rf build-release
 	@$(RELEASE) OPT='-O2 -fprofile-generate -fprofile-update=atomic' all load
 	@WAHOOK_BUILD=$(abspath build-release) bench/train
