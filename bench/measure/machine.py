@@ -39,7 +39,8 @@ def describe():
     with contextlib.suppress(OSError, StopIteration):
         lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
         model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return {"cpu": model, "cores": len(USABLE), "kernel": platform.release(), "date": time.strftime("%Y-%m-%d")}
+    return {"cpu": model, "cores": len(USABLE), "kernel": platform.release(), "date": time.strftime("%Y-%m-%d"),
+            "build": "make release" if BUILD.name == "build-release" else "make"}
 
 
 def free_port():

@@ -25,8 +25,8 @@ def rows(found):
 
 def text(document):
     about, whole = document["machine"], document.get("whole")
-    out = [BEGIN, f"Measured on {about['date']}: {about['cpu']}, {about['cores']} cores, Linux {about['kernel']}; medians of up to {document['repeat']} x "
-           f"{document['seconds']:g} s, interleaved.", "", *rows(document["rows"]),
+    out = [BEGIN, f"Measured on {about['date']}: {about['cpu']}, {about['cores']} cores, Linux {about['kernel']}, built by {about['build']}; "
+           f"medians of up to {document['repeat']} x {document['seconds']:g} s, interleaved.", "", *rows(document["rows"]),
            *table.noise_lines(document["rows"])]
     if whole:
         out += ["", "| the whole daemon on one core, every step durable | |", "|---|---|"] + [f"| {name} | {words} |" for name, words in whole["told"]]
