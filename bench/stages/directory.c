@@ -1,4 +1,4 @@
-// Whose phone number is it? The cache with a few businesses and with a million. Runs in bench-stages.
+// Whose phone number is it? The cache with a few businesses, a hundred thousand and a million. Runs in bench-stages.
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,6 +61,10 @@ void stages_directory(void) {
   stage_time("directory: (print a phone number id)", make_keys, &w);
   w.cache = fill(w.among);
   stage_time("directory: print and look up, 100 businesses", look_up, &w);
+  cache_free(w.cache);
+  w.among = 100000;
+  w.cache = fill(w.among);
+  stage_time("directory: print and look up, 100,000", look_up, &w);
   cache_free(w.cache);
   size_t before = mallinfo2().uordblks + mallinfo2().hblkhd;
   w.among = MILLION;

@@ -1,4 +1,4 @@
-// The cache of businesses: least recently used goes, entries age from fresh to stale to gone, and "unknown" is remembered apart.
+// The cache of businesses: one that was not used lately goes, entries age from fresh to stale to gone, and "unknown" is remembered apart.
 // Pure: time is a parameter. One thread.
 #ifndef WAHOOK_DIRECTORY_CACHE_H
 #define WAHOOK_DIRECTORY_CACHE_H
