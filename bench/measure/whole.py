@@ -6,7 +6,7 @@ import time
 
 from . import daemon, load, machine
 
-START, STEP, CEILING = 2000, 1.3, 40000
+START, STEP, CEILING = 1000, 1.3, 40000
 HALVINGS = 2    # of the last step, whose lower end holds and whose upper end does not
 BACK = 0.93
 HOLDS = 5       # attempts at a rate that holds for long, each lower than the one before
