@@ -2,6 +2,9 @@
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
+
+#include "wahook/proc.h"
 
 #include "cache.h"
 #include "stages.h"
@@ -66,10 +69,11 @@ void stages_directory(void) {
   w.cache = fill(w.among);
   stage_time("directory: print and look up, 100,000", look_up, &w);
   cache_free(w.cache);
-  size_t before = mallinfo2().uordblks + mallinfo2().hblkhd;
+  malloc_trim(0); // what is freed is not resident
+  uint64_t before = proc_rss_bytes(getpid());
   w.among = MILLION;
   w.cache = fill(w.among);
-  stage_tell("directory: memory of a cached business", "bytes", (double)(mallinfo2().uordblks + mallinfo2().hblkhd - before) / MILLION);
+  stage_tell("directory: memory of a cached business", "bytes", (double)(proc_rss_bytes(getpid()) - before) / MILLION);
   stage_time("directory: print and look up, 1,000,000", look_up, &w);
   cache_free(w.cache);
 }
