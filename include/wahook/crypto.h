@@ -18,6 +18,7 @@ bool secret_equal(struct span a, struct span b); // constant time in the content
 struct hmac;
 struct hmac *hmac_new(struct span key);
 void hmac_free(struct hmac *hmac);
+void hmac_rekey(struct hmac *hmac, struct span key); // secret memory costs several system calls; a key, two blocks of SHA-256
 void hmac_sha256(struct hmac *hmac, struct span message, uint8_t out[static 32]);
 void sha256(struct span message, uint8_t out[static 32]);
 size_t base64_encode(struct span in, bool url, bool pad, char *out, size_t out_size);           // bytes written without the NUL

@@ -29,6 +29,13 @@ static void start(SHA256_CTX *state, const uint8_t key[static BLOCK_BYTES], uint
 
 struct hmac *hmac_new(struct span key) {
   struct hmac *h = secret_alloc(sizeof *h);
+  h->magic = HMAC_MAGIC;
+  hmac_rekey(h, key);
+  return h;
+}
+
+void hmac_rekey(struct hmac *h, struct span key) {
+  ALWAYS(h->magic == HMAC_MAGIC);
   uint8_t block[BLOCK_BYTES] = {0};
   if (key.len > sizeof block)
     sha256(key, block);
@@ -37,8 +44,6 @@ struct hmac *hmac_new(struct span key) {
   start(&h->inner, block, 0x36);
   start(&h->outer, block, 0x5c);
   secret_wipe(block, sizeof block);
-  h->magic = HMAC_MAGIC;
-  return h;
 }
 
 void hmac_free(struct hmac *h) {

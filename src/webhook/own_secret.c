@@ -24,8 +24,6 @@ enum own_secret own_secret__check(struct webhook *w, struct span header, struct 
     secret = b->app_secret;
   }
   if (!secret) return OWN_SECRET_WRONG;
-  struct hmac *hmac = hmac_new(span_of(secret));
-  enum signature found = signature__check(header, body, &hmac, 1);
-  hmac_free(hmac);
-  return found == SIGNATURE_OK ? OWN_SECRET_OK : OWN_SECRET_WRONG;
+  hmac_rekey(w->own_secret, span_of(secret));
+  return signature__check(header, body, &w->own_secret, 1) == SIGNATURE_OK ? OWN_SECRET_OK : OWN_SECRET_WRONG;
 }

@@ -33,6 +33,7 @@ struct webhook *webhook_new(const struct webhook_options *options) {
   webhook->secrets = xcalloc(webhook->secret_count ? webhook->secret_count : 1, sizeof(struct hmac *));
   for (size_t i = 0; i < webhook->secret_count; i++)
     webhook->secrets[i] = hmac_new(span_of(config->webhook_app_secrets.items[i]));
+  if (config->webhook_business_secrets) webhook->own_secret = hmac_new(SPAN(""));
   if (config->limits_webhook.count) webhook->unverified = limiter_rule(config->limits_webhook.count, config->limits_webhook.period_us);
   if (config->limits_business.count) webhook->business = limiter_rule(config->limits_business.count, config->limits_business.period_us);
   shed__init(webhook);
@@ -60,6 +61,7 @@ void webhook_free(struct webhook *webhook) {
   for (size_t i = 0; i < webhook->secret_count; i++)
     hmac_free(webhook->secrets[i]);
   free(webhook->secrets);
+  hmac_free(webhook->own_secret);
   arena_free(&webhook->arena);
   free(webhook->events);
   free(webhook->queue);

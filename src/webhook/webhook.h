@@ -23,6 +23,7 @@ struct webhook {
   struct http_server *server;
   struct hmac **secrets;
   size_t secret_count;
+  struct hmac *own_secret; // keyed anew for each delivery that none of the others fits
   struct limiter_rule unverified, business;
   struct arena arena; // of the delivery in work: events live until they are in the journal
   struct log_limit unknown_limit, refused_limit;

@@ -63,6 +63,22 @@ static void messages_do_not_leak_into_each_other(void **state) {
   hmac_free(NULL);
 }
 
+static void nothing_is_left_of_a_former_key(void **state) {
+  (void)state;
+  const struct span keys[] = {SPAN("a key of more than sixty-four bytes, which is hashed before it is used at all"), SPAN("k"), SPAN("")};
+  struct hmac *reused = hmac_new(SPAN("another"));
+  uint8_t a[32], b[32];
+  for (size_t i = 0; i < COUNT_OF(keys); i++) {
+    struct hmac *fresh = hmac_new(keys[i]);
+    hmac_rekey(reused, keys[i]);
+    hmac_sha256(fresh, SPAN("message"), a);
+    hmac_sha256(reused, SPAN("message"), b);
+    assert_memory_equal(a, b, 32);
+    hmac_free(fresh);
+  }
+  hmac_free(reused);
+}
+
 static void plain_sha256(void **state) {
   (void)state;
   uint8_t digest[32];
@@ -92,6 +108,7 @@ int main(void) {
       cmocka_unit_test(published_vectors),
       cmocka_unit_test(metas_signature_is_over_the_escaped_bytes),
       cmocka_unit_test(messages_do_not_leak_into_each_other),
+      cmocka_unit_test(nothing_is_left_of_a_former_key),
       cmocka_unit_test(plain_sha256),
       cmocka_unit_test(measured),
   };
