@@ -210,7 +210,7 @@ class Sandbox(Process):
 class Daemon(Process):
     """wahookd on a free port with a state directory of its own. Options are given as section_key='value'."""
 
-    def __init__(self, directory, graph_port=9, port=None, wait=True, args=(), env=None, program=None, config=None, **options):
+    def __init__(self, directory, graph_port=9, port=None, wait=True, args=(), env=None, program=None, config=None, businesses=(), **options):
         self.directory = directory
         self.state = directory / "state"
         self.port = port or free_port()
@@ -229,6 +229,9 @@ class Daemon(Process):
         self.variables = variables
         if config is not None:
             (directory / "wahookd.conf").write_text(config)
+        if businesses:  # before it starts: what is added later makes it forget what it knew, a second later
+            self.state.mkdir(exist_ok=True)
+            self.add_businesses(businesses)
         super().__init__([str(program or BUILD / "wahookd"), *args], variables, directory / "wahookd.log")
         if wait:
             self.wait_ready()
@@ -306,11 +309,7 @@ class World:
         """A daemon with these businesses, and a sandbox as its Graph API."""
         if sandbox and not box:
             box = self.sandbox()
-        daemon = self.daemon(graph_port=box.port if box else 9, port=self.port, wait=False, **options)
-        if businesses:
-            daemon.add_businesses(businesses)
-        daemon.wait_ready()
-        return daemon, box
+        return self.daemon(graph_port=box.port if box else 9, port=self.port, businesses=businesses, **options), box
 
     def daemon(self, **options):
         d = Daemon(self.directory, **options)

@@ -210,7 +210,8 @@ def test_the_daemon_and_its_machine(world):
     metrics, application, system = page(daemon, "metrics"), page(daemon, "application"), page(daemon, "system")
     assert sum(metrics["statuses"].values()) <= metrics["requests"]["total"] + 2 and metrics["statuses"]["2xx"] > 0
     assert metrics["durations"]["request"]["count"] > 0 and metrics["durations"]["graph"]["p99_ms"] > 0
-    assert metrics["deliveries"] == {"total": 1, "failed": 0, "error_rate": 0}
+    assert metrics["deliveries"]["total"] >= 1  # the message's, and maybe one of what became of its answer
+    assert (metrics["deliveries"]["failed"], metrics["deliveries"]["error_rate"]) == (0, 0)
     assert set(metrics["queue"]) == {"waiting", "working", "dead", "journal_bytes"}
     both = daemon.metrics()
     assert (application["version"], application["ready"], application["generation"]) == (both["version"], True, 1)
