@@ -14,6 +14,11 @@
 
 #define SPOOL_MAGIC 0x5370306cu // "Sp0l"
 
+// A transaction costs as much as dozens of verbs. On a fast disk each would serve few of them, at a cost that leaves no core for more:
+// after one that served n verbs the next begins n times this later, counted from its beginning, so that it serves what came meanwhile.
+#define GATHER_EACH_US 250
+#define GATHER_MAX_US  4000
+
 struct verb_list {
   struct verb *first, **tail;
 };
@@ -38,6 +43,7 @@ struct spool {
   uint64_t asked, done;         // verbs handed over and verbs that were run
   uint64_t *took_us;            // of the transactions since the loop looked
   size_t took_count, took_size; //
+  bool hurry; // somebody stands still until it is done
   bool stop, ended;
   struct store *store; // the thread's; the loop's before it starts
   _Atomic uint64_t waiting, dead;
@@ -87,27 +93,40 @@ static uint64_t list_count(const struct verb *first) {
   return n;
 }
 
+// Until there is work, and some time has passed for more to gather. With the lock.
+static void wait_for_work(struct spool *spool, int64_t not_before_us) {
+  while (!spool->queue.first && !spool->stop)
+    pthread_cond_wait(&spool->work, &spool->mutex);
+  struct timespec at = {.tv_sec = not_before_us / 1000000, .tv_nsec = not_before_us % 1000000 * 1000};
+  while (!spool->hurry && !spool->stop && clock_mono_us() < not_before_us)
+    pthread_cond_timedwait(&spool->work, &spool->mutex, &at);
+}
+
 static void *spool_thread(void *arg) {
   struct spool *spool = arg;
+  int64_t not_before_us = 0;
   ALWAYS(spool->magic == SPOOL_MAGIC);
   pthread_mutex_lock(&spool->mutex);
   for (;;) {
-    while (!spool->queue.first && !spool->stop)
-      pthread_cond_wait(&spool->work, &spool->mutex);
+    wait_for_work(spool, not_before_us);
     if (!spool->queue.first) break;
     struct verb_list group;
     list_clear(&group);
     list_move(&group, &spool->queue);
+    spool->hurry = false;
     pthread_mutex_unlock(&spool->mutex);
 
+    uint64_t count = list_count(group.first);
     int64_t started_us = clock_mono_us();
     run_group(spool->store, group.first);
     int64_t took_us = clock_mono_us() - started_us;
     atomic_store_explicit(&spool->waiting, spool->store->waiting, memory_order_relaxed);
     atomic_store_explicit(&spool->dead, spool->store->dead, memory_order_relaxed);
 
+    not_before_us = started_us + (count < GATHER_MAX_US / GATHER_EACH_US ? (int64_t)count * GATHER_EACH_US : GATHER_MAX_US);
+
     pthread_mutex_lock(&spool->mutex);
-    spool->done += list_count(group.first);
+    spool->done += count;
     note_duration(spool, took_us);
     list_move(&spool->ran, &group);
     pthread_cond_broadcast(&spool->progress);
@@ -154,6 +173,8 @@ void spool__ask_and_wait(struct spool *spool, struct verb *verb) {
   hand_over(spool);
   pthread_mutex_lock(&spool->mutex);
   uint64_t until = spool->asked;
+  spool->hurry = true;
+  pthread_cond_signal(&spool->work);
   while (spool->done < until)
     pthread_cond_wait(&spool->progress, &spool->mutex);
   pthread_mutex_unlock(&spool->mutex);
@@ -225,7 +246,10 @@ enum err spool_open(const struct spool_options *options, struct spool **out, str
   atomic_init(&spool->waiting, store->waiting);
   atomic_init(&spool->dead, store->dead);
   ALWAYS(pthread_mutex_init(&spool->mutex, NULL) == 0);
-  ALWAYS(pthread_cond_init(&spool->work, NULL) == 0);
+  pthread_condattr_t monotonic;
+  ALWAYS(pthread_condattr_init(&monotonic) == 0 && pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC) == 0);
+  ALWAYS(pthread_cond_init(&spool->work, &monotonic) == 0);
+  pthread_condattr_destroy(&monotonic);
   ALWAYS(pthread_cond_init(&spool->progress, NULL) == 0);
   loop_waker_init(spool->loop, &spool->waker, on_wake, spool);
   spool->hook.on_turn = on_turn;
