@@ -55,6 +55,7 @@ struct store_options {
   const char *database;        // wins over the one that the URI names
   unsigned pool_max, pool_min; // connections of the whole daemon
   unsigned processes;          // that share them
+  bool takes_rest;             // what is left over when they are divided
   int64_t slow_query_ms;       // a query that takes longer is logged with its plan; negative: none is
   bool make_indexes;           // who watches the store makes missing indexes
 };

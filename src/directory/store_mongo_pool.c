@@ -83,16 +83,17 @@ static enum err choose_database(struct mongo_store *s, const char *option, struc
   return ERR_OK;
 }
 
-static unsigned share(unsigned option, const struct mongo_store *s, const char *in_uri, int32_t otherwise, unsigned processes) {
+static unsigned share(unsigned option, const struct mongo_store *s, const char *in_uri, int32_t otherwise, const struct store_options *o) {
+  unsigned processes = o->processes ? o->processes : 1;
   int64_t all = option ? (int64_t)option : mongoc_uri_get_option_as_int32(s->uri, in_uri, otherwise);
-  return all > processes ? (unsigned)all / processes : 1;
+  if (all <= processes) return 1;
+  return (unsigned)all / processes + (o->takes_rest ? (unsigned)all % processes : 0);
 }
 
 // The old service's numbers were of one process that did all; here each process gets its part.
 static void share_pool(struct mongo_store *s, const struct store_options *o) {
-  unsigned processes = o->processes ? o->processes : 1;
-  s->pool_max = share(o->pool_max, s, MONGOC_URI_MAXPOOLSIZE, POOL_MAX_DEFAULT, processes);
-  s->pool_min = share(o->pool_min, s, "minpoolsize", POOL_MIN_DEFAULT, processes);
+  s->pool_max = share(o->pool_max, s, MONGOC_URI_MAXPOOLSIZE, POOL_MAX_DEFAULT, o);
+  s->pool_min = share(o->pool_min, s, "minpoolsize", POOL_MIN_DEFAULT, o);
   if (s->pool_min > s->pool_max) s->pool_min = s->pool_max;
   s->wait_queue_ms = mongoc_uri_get_option_as_int32(s->uri, MONGOC_URI_WAITQUEUETIMEOUTMS, WAIT_QUEUE_MS);
   s->max_idle_ms = mongoc_uri_get_option_as_int32(s->uri, MONGOC_URI_MAXIDLETIMEMS, MAX_IDLE_MS);

@@ -201,6 +201,7 @@ struct directory *process_directory(struct process *process) {
   };
   struct directory *directory = NULL;
   store_configured(config, config_workers(config) + 1, &uri, &options.store);
+  options.store.takes_rest = process->role == SHM_ROLE_DISPATCHER; // there is one
   if (directory_open(&options, &directory, &why) != ERR_OK) process_fatal(process, "directory: %s", why.text);
   buf_free(&uri);
   buf_free(&position);

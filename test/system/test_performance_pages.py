@@ -5,7 +5,7 @@ import os
 import signal
 import time
 
-from conftest import ADMIN_TOKEN, PATIENCE, business, change, envelope, message, request, wait_for
+from conftest import ADMIN_TOKEN, MONGODB_URI, PATIENCE, business, change, envelope, message, request, wait_for
 from mongo import Database, mongo_server  # noqa: F401 (a fixture)
 
 PAGES = ["queries", "database", "cache", "thresholds", "metrics", "application", "system"]
@@ -80,7 +80,8 @@ def test_queries_are_those_of_all_processes(world):
     assert set(phone["errors"]) == {"network", "timeout", "auth", "server"} and not any(phone["errors"].values())
     assert 0 < phone["p50_ms"] <= phone["p95_ms"] <= phone["p99_ms"] <= phone["max_ms"] and 0 < phone["avg_ms"] <= phone["max_ms"]
     assert "whatsappPhoneNumberIds" in phone["shape"]
-    assert (database["store"], database["status"], database["breaker"], database["connections"]) == ("sqlite", "healthy", "closed", None)
+    assert (database["store"], database["status"], database["breaker"]) == ("mongodb" if MONGODB_URI else "sqlite", "healthy", "closed")
+    assert bool(database["connections"]) == bool(MONGODB_URI)
     assert database["last_failed_seconds_ago"] is None and database["last_ok_seconds_ago"] >= 0
     assert sum(p["queries"] for p in database["processes"]) == database["queries"]
     assert [p["role"] for p in database["processes"]].count("worker") == 2
@@ -308,7 +309,8 @@ def test_a_mongodb(world, mongo_server):
     database.businesses.insert_many([business(n) for n in range(200)])
     database.businesses.create_index({"whatsappEnabled": 1, "isActive": 1, "createdAt": -1}, name="active_businesses_idx")
     database.businesses.create_index({"subDomain": -1}, name="subdomain_lookup_idx")
-    daemon = world.daemon(port=world.port, directory_store=database.uri, directory_warmup="no", directory_pool_max="30", directory_pool_min="6")
+    daemon = world.daemon(port=world.port, directory_store=database.uri, directory_database=None, directory_warmup="no",
+                          directory_pool_max="30", directory_pool_min="6")
     daemon.wait_log("is ready:")
     assert put(daemon, {"slow_query_ms": 0.001}).status == 200
     time.sleep(2 * PATIENCE)

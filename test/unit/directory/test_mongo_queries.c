@@ -47,7 +47,11 @@ static void counted_by_kind(void **state) {
   (void)state;
   NEED_SERVER();
   fill();
-  struct store *store = opened(&(struct store_options){.pool_max = 30, .pool_min = 20, .processes = 10});
+  struct store *store = opened(&(struct store_options){.pool_max = 36, .pool_min = 20, .processes = 10, .takes_rest = true});
+  assert_int_equal(store_stats(store, &stats), ERR_OK);
+  assert_int_equal(stats.pool_max, 9); // nine have three each
+  store_close(store);
+  store = opened(&(struct store_options){.pool_max = 30, .pool_min = 20, .processes = 10});
   for (int i = 0; i < 10; i++)
     assert_int_equal(find(store, "7"), ERR_OK);
   assert_int_equal(find(store, "none"), ERR_NOT_FOUND);
