@@ -43,7 +43,7 @@ struct spool {
   uint64_t asked, done;         // verbs handed over and verbs that were run
   uint64_t *took_us;            // of the transactions since the loop looked
   size_t took_count, took_size; //
-  bool hurry; // somebody stands still until it is done
+  bool hurry;                   // somebody stands still until it is done
   bool stop, ended;
   struct store *store; // the thread's; the loop's before it starts
   _Atomic uint64_t waiting, dead;
