@@ -6,6 +6,8 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
+#include <uthash.h>
 #include <utlist.h>
 
 #define OUTBOUND_MAGIC      0x4f757462u // "Outb"
@@ -16,13 +18,18 @@
 #define POOL_MAX            256u // transfers and socket watches kept for reuse
 #define DOUBT_US            60000000
 
-// One socket of curl's on the loop.
+// One socket of curl's on the loop. A connection's is watched from its opening to its end, also while it is kept alive between two
+// requests: its way out of epoll and back in would cost each request several system calls.
 struct watch {
   uint32_t magic;
   uv_poll_t poll;
   struct outbound *outbound;
   curl_socket_t fd;
-  struct watch *next, *prev;
+  int events;                // that the loop waits for
+  bool idle;                 // curl asks for none
+  bool connection;           // we opened it, and are told of its end; else it is the resolver's
+  struct watch *next, *prev; // free ones
+  UT_hash_handle hh;         // by fd
 };
 
 struct outbound {
@@ -36,7 +43,7 @@ struct outbound {
   int64_t doubt_until_us; // a connection failed: remembered addresses are looked up again
   unsigned running_count; // running and ended
   unsigned idle_count;
-  struct watch *watches, *free_watches;
+  struct watch *watches, *free_watches; // a hash table; a list
   unsigned free_watch_count;
   unsigned open_handles; // of uv: timers and watches that are not closed yet
   bool closing, shut;
@@ -87,10 +94,22 @@ static void end_later(struct outbound *o, struct transfer *t, enum err result) {
 
 // ---------------------------------------------------------------- curl on the loop
 
+static void on_poll(uv_poll_t *handle, int status, int events);
+
+static void set_events(struct watch *watch, int events) {
+  if (watch->events == events) return;
+  watch->events = events;
+  ALWAYS((events ? uv_poll_start(&watch->poll, events, on_poll) : uv_poll_stop(&watch->poll)) == 0);
+}
+
 static void on_poll(uv_poll_t *handle, int status, int events) {
   struct watch *watch = handle->data;
   ALWAYS(watch->magic == WATCH_MAGIC);
   struct outbound *o = watch->outbound;
+  if (watch->idle) { // the other side has ended it: curl finds that out when it wants to use it again
+    set_events(watch, 0);
+    return;
+  }
   int flags = status < 0 ? CURL_CSELECT_ERR : 0;
   if (events & UV_READABLE) flags |= CURL_CSELECT_IN;
   if (events & UV_WRITABLE) flags |= CURL_CSELECT_OUT;
@@ -132,7 +151,7 @@ static void on_watch_closed(uv_handle_t *handle) {
   handle_closed(o);
 }
 
-static struct watch *open_watch(struct outbound *o, curl_socket_t fd) {
+static struct watch *open_watch(struct outbound *o, curl_socket_t fd, bool connection) {
   struct watch *watch = o->free_watches;
   if (watch) {
     DL_DELETE(o->free_watches, watch);
@@ -143,38 +162,57 @@ static struct watch *open_watch(struct outbound *o, curl_socket_t fd) {
     watch->outbound = o;
   }
   watch->fd = fd;
+  watch->events = 0;
+  watch->idle = watch->connection = connection;
   int rc = uv_poll_init_socket(loop_uv(o->loop), &watch->poll, fd);
   if (rc) die("cannot watch a socket: %s", uv_strerror(rc));
   watch->poll.data = watch;
-  DL_APPEND(o->watches, watch);
+  HASH_ADD_INT(o->watches, fd, watch);
   o->open_handles++;
   return watch;
 }
 
-// Right away and not later: curl closes the descriptor as soon as this returns, and its number may come back with the next connection.
 static void close_watch(struct outbound *o, struct watch *watch) {
-  DL_DELETE(o->watches, watch);
+  HASH_DEL(o->watches, watch);
   uv_close((uv_handle_t *)&watch->poll, on_watch_closed);
 }
 
+static struct watch *find_watch(struct outbound *o, curl_socket_t fd) {
+  struct watch *watch;
+  HASH_FIND_INT(o->watches, &fd, watch);
+  return watch;
+}
+
 static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *ctx, void *socket_ctx) {
-  (void)easy;
+  (void)easy, (void)socket_ctx;
   struct outbound *o = ctx;
-  struct watch *watch = socket_ctx;
   ALWAYS(o->magic == OUTBOUND_MAGIC);
-  if (what == CURL_POLL_REMOVE) {
-    if (!watch) return 0;
+  struct watch *watch = find_watch(o, fd);
+  if (what != CURL_POLL_REMOVE && !watch) watch = open_watch(o, fd, false);
+  if (!watch) return 0;
+  if (what == CURL_POLL_REMOVE && !watch->connection) { // the resolver closes it next, and nobody will be told
     close_watch(o, watch);
-    curl_multi_assign(o->multi, fd, NULL);
     return 0;
   }
-  if (!watch) {
-    watch = open_watch(o, fd);
-    curl_multi_assign(o->multi, fd, watch);
-  }
+  watch->idle = what == CURL_POLL_REMOVE;
   int events = (what & CURL_POLL_IN ? UV_READABLE : 0) | (what & CURL_POLL_OUT ? UV_WRITABLE : 0);
-  ALWAYS(uv_poll_start(&watch->poll, events, on_poll) == 0);
+  set_events(watch, watch->idle ? UV_READABLE : events);
   return 0;
+}
+
+curl_socket_t outbound__open_socket(struct outbound *o, const struct curl_sockaddr *address) {
+  ALWAYS(o->magic == OUTBOUND_MAGIC);
+  curl_socket_t fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+  if (fd != CURL_SOCKET_BAD) open_watch(o, fd, true);
+  return fd;
+}
+
+int outbound__close_socket(void *ctx, curl_socket_t fd) {
+  struct outbound *o = ctx;
+  ALWAYS(o->magic == OUTBOUND_MAGIC);
+  struct watch *watch = find_watch(o, fd);
+  if (watch) close_watch(o, watch); // before its number comes back with the next connection
+  return close(fd);
 }
 
 // ---------------------------------------------------------------- life
@@ -230,12 +268,10 @@ static void shut(struct outbound *o) {
     transfer__free(t);
   }
   o->idle = NULL;
-  curl_multi_cleanup(o->multi); // its kept-alive connections; may still call on_curl_socket
+  curl_multi_cleanup(o->multi); // its kept-alive connections, and with them their watches
   o->multi = NULL;
-  for (struct watch *watch = o->watches, *next; watch; watch = next) {
-    next = watch->next;
-    close_watch(o, watch);
-  }
+  struct watch *watch, *next;
+  HASH_ITER(hh, o->watches, watch, next) close_watch(o, watch); // of a resolver that was still at work
   loop_timer_close(&o->timer, on_timer_closed);
   loop_timer_close(&o->soon, on_timer_closed);
 }

@@ -104,7 +104,7 @@ static curl_socket_t on_open_socket(void *ctx, curlsocktype purpose, struct curl
     t->refused_address = true;
     return CURL_SOCKET_BAD;
   }
-  return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+  return outbound__open_socket(t->outbound, address);
 }
 
 // A kept-alive connection to an inside address, opened for a request of the operator's, must not serve a stranger's URL either.
@@ -195,6 +195,8 @@ static void set_rules(struct transfer *t) {
   curl_easy_setopt(easy, CURLOPT_WRITEDATA, t);
   curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
   curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, t);
+  curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, outbound__close_socket);
+  curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, t->outbound);
   curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_before_request);
   curl_easy_setopt(easy, CURLOPT_PREREQDATA, t);
 }

@@ -55,6 +55,10 @@ void transfer__recycle(struct transfer *t);
 // Answers a request that needs no network with `result` and `error` on the loop's next turn (ERR_CANCELED when outbound is closed first).
 void outbound__answer_later(struct outbound *outbound, enum err result, const char *error, outbound_done *on_done, void *ctx);
 
+// A connection's socket, watched until curl is done with it (CURLOPT_CLOSESOCKETFUNCTION; ctx is the struct outbound).
+curl_socket_t outbound__open_socket(struct outbound *outbound, const struct curl_sockaddr *address);
+int outbound__close_socket(void *ctx, curl_socket_t fd);
+
 // Loopback, private, link-local, carrier-grade NAT, multicast and other special ranges (RFC 6890), also when embedded in IPv6.
 bool address__private(const struct sockaddr *address);
 
