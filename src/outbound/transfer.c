@@ -14,15 +14,6 @@
 #define KEEP_BYTES           (64u * 1024u) // a pooled transfer's buffers beyond this are given back
 #define LONGEST_WAIT_SECONDS 86400
 
-struct transfer *transfer__new(struct outbound *outbound) {
-  struct transfer *t = xcalloc(1, sizeof *t);
-  t->magic = TRANSFER_MAGIC;
-  t->outbound = outbound;
-  t->easy = curl_easy_init();
-  if (!t->easy) die("curl_easy_init failed");
-  return t;
-}
-
 static void wipe(struct buf *b) {
   if (b->data) explicit_bzero(b->data, b->cap);
   b->len = 0;
@@ -36,7 +27,13 @@ static void keep_small(struct buf *b) {
 }
 
 void transfer__recycle(struct transfer *t) {
-  curl_easy_reset(t->easy); // lets go of the header list and of the URL before they are wiped
+  // Not curl_easy_reset(): it costs dozens of allocations, all options being set anew. Gone is what not every request sets, and what
+  // points to what is wiped now.
+  curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, NULL);
+  curl_easy_setopt(t->easy, CURLOPT_RESOLVE, NULL);
+  curl_easy_setopt(t->easy, CURLOPT_URL, NULL);
+  curl_easy_setopt(t->easy, CURLOPT_CUSTOMREQUEST, NULL);
+  curl_easy_setopt(t->easy, CURLOPT_HTTPGET, 1L);
   wipe(&t->head);
   keep_small(&t->head);
   keep_small(&t->body);
@@ -124,6 +121,43 @@ static int on_before_request(void *ctx, char *peer, char *local, int peer_port, 
   return inside ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
 }
 
+// ---------------------------------------------------------------- a new one
+
+// The options that are the same for every request: set once, and kept.
+static void set_rules(struct transfer *t) {
+  CURL *easy = t->easy;
+  curl_easy_setopt(easy, CURLOPT_PRIVATE, t);
+  curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, t->curl_error);
+  curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+  curl_easy_setopt(easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
+  curl_easy_setopt(easy, CURLOPT_PROXY, "");
+  curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+  curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+  curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+  curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
+  // Each transfer makes one of 64 KiB, which is what malloc takes apart and joins again each time.
+  curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, 16384L);
+  curl_easy_setopt(easy, CURLOPT_USERAGENT, "wahookd/" WAHOOK_VERSION);
+  curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_write);
+  curl_easy_setopt(easy, CURLOPT_WRITEDATA, t);
+  curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
+  curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, t);
+  curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, outbound__close_socket);
+  curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, t->outbound);
+  curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_before_request);
+  curl_easy_setopt(easy, CURLOPT_PREREQDATA, t);
+}
+
+struct transfer *transfer__new(struct outbound *outbound) {
+  struct transfer *t = xcalloc(1, sizeof *t);
+  t->magic = TRANSFER_MAGIC;
+  t->outbound = outbound;
+  t->easy = curl_easy_init();
+  if (!t->easy) die("curl_easy_init failed");
+  set_rules(t);
+  return t;
+}
+
 // ---------------------------------------------------------------- the request
 
 static enum err refuse(struct transfer *t, enum err e, const char *text) {
@@ -174,31 +208,6 @@ static enum err add_headers(struct transfer *t, const struct outbound_request *r
   for (const char *const *h = request->headers; h && *h; h++)
     add_line(t, "", *h);
   return ERR_OK;
-}
-
-// The options that are the same for every request.
-static void set_rules(struct transfer *t) {
-  CURL *easy = t->easy;
-  curl_easy_setopt(easy, CURLOPT_PRIVATE, t);
-  curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, t->curl_error);
-  curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-  curl_easy_setopt(easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
-  curl_easy_setopt(easy, CURLOPT_PROXY, "");
-  curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
-  curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-  curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-  curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
-  // Each transfer makes one of 64 KiB, which is what malloc takes apart and joins again each time.
-  curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, 16384L);
-  curl_easy_setopt(easy, CURLOPT_USERAGENT, "wahookd/" WAHOOK_VERSION);
-  curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_write);
-  curl_easy_setopt(easy, CURLOPT_WRITEDATA, t);
-  curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
-  curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, t);
-  curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, outbound__close_socket);
-  curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, t->outbound);
-  curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_before_request);
-  curl_easy_setopt(easy, CURLOPT_PREREQDATA, t);
 }
 
 static void set_method(struct transfer *t, const char *method) {
@@ -253,7 +262,6 @@ enum err transfer__prepare(struct transfer *t, const struct outbound_request *re
   buf_add_span(&t->body, request->body);
 
   CURL *easy = t->easy;
-  set_rules(t);
   set_method(t, request->method);
   curl_easy_setopt(easy, CURLOPT_HTTPHEADER, t->lines);
   curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, https ? "https" : "http");
