@@ -54,6 +54,9 @@ static bool server_answer(struct server_conn *c, const char *path, const char *b
   } else if (strncmp(path, "/second-drops", 13) == 0) {
     if (c->ordinal > 0) return false;
     server_json(c->fd, "200 OK", "", "{}");
+  } else if (strncmp(path, "/then-ends", 10) == 0) {
+    server_json(c->fd, "200 OK", "", "{}");
+    return false;
   } else if (strncmp(path, "/silence", 8) == 0) {
     char byte;
     while (recv(c->fd, &byte, 1, 0) > 0)

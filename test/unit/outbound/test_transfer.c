@@ -93,6 +93,35 @@ static void test_connections_are_kept_alive(void **state) {
   assert_int_equal(server_connections(&server), before);
 }
 
+static void count_turn(void *ctx) {
+  ++*(unsigned *)ctx;
+}
+
+static void stop(void *ctx) {
+  (void)ctx;
+  loop_stop(loop);
+}
+
+// Its socket is watched while nobody uses it: the end is noticed once, and not in each turn of the loop.
+static void test_a_kept_connection_that_the_server_ends(void **state) {
+  (void)state;
+  unsigned turns = 0;
+  struct loop_hook hook = {.on_turn = count_turn, .ctx = &turns};
+  struct loop_timer timer;
+  assert_int_equal(run("/then-ends", (struct outbound_request){.body = SPAN("1")}).status, 200);
+  loop_hook_add(loop, &hook);
+  loop_timer_init(loop, &timer, stop, NULL);
+  loop_timer_start(&timer, 200, 0);
+  loop_run(loop);
+  assert_true(turns < 50);
+  loop_hook_remove(loop, &hook);
+  loop_timer_close(&timer, stop);
+  loop_run(loop);
+  unsigned before = server_connections(&server);
+  assert_int_equal(run("/echo", (struct outbound_request){.body = SPAN("1")}).status, 200);
+  assert_int_equal(server_connections(&server), before + 1);
+}
+
 static void test_limits(void **state) {
   (void)state;
   struct result r = run("/endless", (struct outbound_request){.max_response_bytes = 100000});
@@ -313,6 +342,7 @@ int main(void) {
       cmocka_unit_test(test_post),
       cmocka_unit_test(test_get_and_methods),
       cmocka_unit_test(test_connections_are_kept_alive),
+      cmocka_unit_test(test_a_kept_connection_that_the_server_ends),
       cmocka_unit_test(test_limits),
       cmocka_unit_test(test_an_address_that_does_not_answer_is_forgotten),
       cmocka_unit_test(test_a_lost_answer_is_not_sent_again),
