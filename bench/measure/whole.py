@@ -8,8 +8,8 @@ from . import daemon, load, machine
 
 START, STEP, CEILING = 1000, 1.3, 40000
 HALVINGS = 2    # of the last step, whose lower end holds and whose upper end does not
-BACK = 0.93
-HOLDS = 5       # attempts at a rate that holds for long, each lower than the one before
+BACK = 0.88
+HOLDS = 8       # attempts at a rate that holds for long, each lower than the one before: a spool that fills costs more than an empty one
 PROBE_S = 4
 SETTLE_S = 15   # that answers may take after the last message
 BACKLOG = 30000
