@@ -47,12 +47,14 @@ def ask_through_both(daemon, first=1000):
     dispatcher = daemon.children("dispatcher")[0]["pid"]
     asked = 0
     os.kill(dispatcher, signal.SIGSTOP)
-    while not all(p["queries"] > before.get(p["pid"], 0) + 2 for p in workers(daemon, "database")):
-        asked += 1
-        assert asked < 1000
-        webhook(daemon, first + asked, f"wamid.{first}.{asked}")
-        time.sleep(0.02)
-    os.kill(dispatcher, signal.SIGCONT)
+    try:
+        while not all(p["queries"] > before.get(p["pid"], 0) + 2 for p in workers(daemon, "database")):
+            asked += 1
+            assert asked < 1000
+            webhook(daemon, first + asked, f"wamid.{first}.{asked}")
+            time.sleep(0.02)
+    finally:
+        os.kill(dispatcher, signal.SIGCONT)
 
 
 # ---------------------------------------------------------------- of both workers
