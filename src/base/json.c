@@ -1,8 +1,8 @@
 // Reading JSON (RFC 8259) into a tree that keeps the exact bytes of every value. Runs in every process.
 //
-// One pass over the bytes, without recursion: what is expected next, and a stack of open containers. Strings are looked at eight bytes at a
-// time or more, as they are most of what comes in. Our own, since it is a third of what a webhook costs beside the kernel: a SAX library's
-// callbacks, which tell neither where a token begins nor check surrogates, cost three times as much.
+// One pass over the bytes, without recursion: items one after the other, and a stack of open containers. Strings are looked at eight bytes
+// at a time or more, as they are most of what comes in. Our own, since it is a third of what a webhook costs beside the kernel: a SAX
+// library's callbacks, which tell neither where a token begins nor check surrogates, cost three times as much.
 #include "span.h"
 
 #include <string.h>
@@ -12,29 +12,50 @@
 
 #define DEFAULT_DEPTH 64u
 
-struct frame {
-  struct json *node, *last; // an open array or object and its youngest child
-};
+#define NODES_A_RUN 32u // nodes that are taken from the arena at once
 
 struct reader {
   struct arena *arena;
-  const char *begin, *at, *end;
-  struct frame *stack;
-  unsigned open, depth; // containers open now, and at most
-  struct json *root;
-  struct span key; // waits for its value
+  const char *begin, *end;
+  struct json **stack; // containers that are open
+  unsigned open, depth;
+  struct json *parent, **link; // the innermost of them (or one that stands for it), and where its next child will be known
+  char closer;                 // what ends it
+  struct json *spare;          // nodes that wait for their values
+  size_t spares;
+  const char *bad; // where it ended before its time
   bool too_large;  // too deep, or past the arena's limit
 };
 
+// What reads a token gets where it begins and gives what is behind it: these are kept in registers, not in the reader. NULL: it is wrong.
+static const char *fail(struct reader *r, const char *at) {
+  r->bad = at;
+  return NULL;
+}
+
 // ---------------------------------------------------------------- strings
 
-static unsigned hex4(const char *p) {
-  unsigned value = 0;
-  for (int i = 0; i < 4; i++) {
-    char c = p[i];
-    value = value << 4 | (unsigned)(c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10);
-  }
-  return value;
+// What stands for a byte behind a backslash, but for 'u'; and hexadecimal digits, marked as such.
+#define HEX_DIGIT 0x10
+static const char escaped[256] = {
+    ['"'] = '"', ['\\'] = '\\', ['/'] = '/', ['b'] = '\b', ['f'] = '\f', ['n'] = '\n', ['r'] = '\r', ['t'] = '\t',
+};
+static const unsigned char hex_digits[256] = {
+    ['0'] = 0x10, ['1'] = 0x11, ['2'] = 0x12, ['3'] = 0x13, ['4'] = 0x14, ['5'] = 0x15, ['6'] = 0x16, ['7'] = 0x17,
+    ['8'] = 0x18, ['9'] = 0x19, ['a'] = 0x1a, ['b'] = 0x1b, ['c'] = 0x1c, ['d'] = 0x1d, ['e'] = 0x1e, ['f'] = 0x1f,
+    ['A'] = 0x1a, ['B'] = 0x1b, ['C'] = 0x1c, ['D'] = 0x1d, ['E'] = 0x1e, ['F'] = 0x1f,
+};
+
+static inline unsigned hex_digit(char c) {
+  return hex_digits[(unsigned char)c];
+}
+
+static inline bool is_hex4(const char *p) {
+  return hex_digit(p[0]) & hex_digit(p[1]) & hex_digit(p[2]) & hex_digit(p[3]) & HEX_DIGIT;
+}
+
+static inline unsigned hex4(const char *p) {
+  return (hex_digit(p[0]) & 15) << 12 | (hex_digit(p[1]) & 15) << 8 | (hex_digit(p[2]) & 15) << 4 | (hex_digit(p[3]) & 15);
 }
 
 static char *put_utf8(char *out, unsigned c) {
@@ -76,10 +97,6 @@ static const char *take_unicode(const char *p, const char *end, unsigned *out) {
 static bool decode_string(struct reader *r, struct span inside, struct span *out) {
   const char *end = inside.ptr + inside.len;
   const char *from = inside.ptr, *escape = memchr(from, '\\', inside.len);
-  if (!escape) {
-    *out = inside;
-    return true;
-  }
   char *to = arena_alloc(r->arena, inside.len);
   if (!to) {
     r->too_large = true;
@@ -91,18 +108,12 @@ static bool decode_string(struct reader *r, struct span inside, struct span *out
     memcpy(to, from, run);
     to += run;
     from = escape + 2;
-    unsigned c;
-    switch (escape[1]) {
-    case 'b': *to++ = '\b'; break;
-    case 'f': *to++ = '\f'; break;
-    case 'n': *to++ = '\n'; break;
-    case 'r': *to++ = '\r'; break;
-    case 't': *to++ = '\t'; break;
-    case 'u':
+    if (escape[1] == 'u') {
+      unsigned c;
       from = take_unicode(from, end, &c);
       to = put_utf8(to, c);
-      break;
-    default: *to++ = escape[1]; // '"', '\\', '/'
+    } else {
+      *to++ = escaped[(unsigned char)escape[1]];
     }
     escape = memchr(from, '\\', (size_t)(end - from));
   }
@@ -114,21 +125,23 @@ static bool decode_string(struct reader *r, struct span inside, struct span *out
 
 // ---------------------------------------------------------------- tokens
 
-static bool json_space(char c) {
-  return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+static inline bool json_space(char c) { // most bytes that are asked about are not, and known by the first look
+  return (unsigned char)c <= ' ' && (c == ' ' || c == '\t' || c == '\n' || c == '\r');
 }
 
-static bool is_digit(const struct reader *r) {
-  return r->at < r->end && *r->at >= '0' && *r->at <= '9';
+static inline const char *skip_space(const char *p, const char *end) {
+  while (p < end && json_space(*p))
+    p++;
+  return p;
 }
 
-static bool is_hex(char c) {
-  return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f');
+static inline bool is_digit(char c) {
+  return c >= '0' && c <= '9';
 }
 
 #ifdef __SSE2__
 // A bit for each of sixteen bytes that is special within a string.
-static unsigned special_16(const char *p) {
+static inline unsigned special_16(const char *p) {
   __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)p);
   __m128i control = _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1F)), bytes);
   __m128i quote = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('"')), backslash = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\'));
@@ -137,7 +150,7 @@ static unsigned special_16(const char *p) {
 #endif
 
 // To the first byte that is special within a string: a quote, a backslash or a control character.
-static const char *skip_plain(const char *p, const char *end) {
+static inline const char *skip_plain(const char *p, const char *end) {
 #ifdef __SSE2__
   for (; end - p >= 16; p += 16) {
     unsigned marks = special_16(p);
@@ -154,181 +167,166 @@ static const char *skip_plain(const char *p, const char *end) {
   return p;
 }
 
-static bool skip_escape(struct reader *r) {
-  static const char known[] = "\"\\/bfnrt";
-  if (r->end - r->at < 2) return false;
-  char c = r->at[1];
-  if (c != 'u') {
-    if (!c || !strchr(known, c)) return false;
-    r->at += 2;
-    return true;
+static const char *skip_escape(struct reader *r, const char *p) {
+  if (r->end - p >= 2 && escaped[(unsigned char)p[1]]) return p + 2;
+  return r->end - p >= 6 && p[1] == 'u' && is_hex4(p + 2) ? p + 6 : fail(r, p);
+}
+
+// A string with escapes, which begins at `inside`; the first of them is at p.
+static const char *take_escaped(struct reader *r, const char *inside, const char *p, struct span *decoded) {
+  while (p < r->end && *p != '"') {
+    if (*p != '\\') return fail(r, p);
+    p = skip_escape(r, p);
+    if (!p) return NULL;
+    p = skip_plain(p, r->end);
   }
-  if (r->end - r->at < 6) return false;
-  for (int i = 2; i < 6; i++)
-    if (!is_hex(r->at[i])) return false;
-  r->at += 6;
-  return true;
+  if (p == r->end) return fail(r, p);
+  return decode_string(r, (struct span){inside, (size_t)(p - inside)}, decoded) ? p + 1 : fail(r, p);
 }
 
 // From an opening quote to behind the closing one.
-static bool take_string(struct reader *r, struct span *decoded) {
-  const char *inside = ++r->at;
-  bool escaped = false;
-  for (;;) {
-    r->at = skip_plain(r->at, r->end);
-    if (r->at == r->end) return false;
-    if (*r->at == '"') break;
-    if (*r->at != '\\' || !skip_escape(r)) return false;
-    escaped = true;
+static inline const char *take_string(struct reader *r, const char *p, struct span *decoded) {
+  const char *inside = p + 1;
+  p = skip_plain(inside, r->end);
+  if (p == r->end || *p != '"') return take_escaped(r, inside, p, decoded);
+  *decoded = (struct span){inside, (size_t)(p - inside)};
+  return p + 1;
+}
+
+static const char *take_digits(struct reader *r, const char *p) {
+  if (p == r->end || !is_digit(*p)) return fail(r, p);
+  while (p < r->end && is_digit(*p))
+    p++;
+  return p;
+}
+
+static const char *take_number(struct reader *r, const char *p) {
+  if (*p == '-') p++;
+  p = p < r->end && *p == '0' ? p + 1 : take_digits(r, p);
+  if (p && p < r->end && *p == '.') p = take_digits(r, p + 1);
+  if (p && p < r->end && (*p | 0x20) == 'e') {
+    p++;
+    if (p < r->end && (*p == '+' || *p == '-')) p++;
+    p = take_digits(r, p);
   }
-  *decoded = (struct span){inside, (size_t)(r->at - inside)};
-  r->at++;
-  return !escaped || decode_string(r, *decoded, decoded);
+  return p;
 }
 
-static void skip_space(struct reader *r) {
-  while (r->at < r->end && json_space(*r->at))
-    r->at++;
-}
-
-// A member's name and the colon behind it.
-static bool take_key(struct reader *r) {
-  if (*r->at != '"' || !take_string(r, &r->key)) return false;
-  skip_space(r);
-  if (r->at == r->end || *r->at != ':') return false;
-  r->at++;
-  return true;
-}
-
-static bool take_digits(struct reader *r) {
-  if (!is_digit(r)) return false;
-  while (is_digit(r))
-    r->at++;
-  return true;
-}
-
-static bool take_number(struct reader *r) {
-  if (*r->at == '-') r->at++;
-  if (r->at < r->end && *r->at == '0')
-    r->at++;
-  else if (!take_digits(r))
-    return false;
-  if (r->at < r->end && *r->at == '.') {
-    r->at++;
-    if (!take_digits(r)) return false;
-  }
-  if (r->at < r->end && (*r->at | 0x20) == 'e') {
-    r->at++;
-    if (r->at < r->end && (*r->at == '+' || *r->at == '-')) r->at++;
-    if (!take_digits(r)) return false;
-  }
-  return true;
-}
-
-static bool take_word(struct reader *r, const char *word, size_t len) {
-  if ((size_t)(r->end - r->at) < len || memcmp(r->at, word, len) != 0) return false;
-  r->at += len;
-  return true;
+static const char *take_word(struct reader *r, const char *p, const char *word, size_t len) {
+  return (size_t)(r->end - p) >= len && memcmp(p, word, len) == 0 ? p + len : fail(r, p);
 }
 
 // ---------------------------------------------------------------- the tree
 
-static struct json *add_node(struct reader *r, enum json_type type) {
-  struct json *node = arena_alloc(r->arena, sizeof *node);
-  if (!node) {
-    r->too_large = true;
-    return NULL;
+// No more than the rest of the text can have use for: a value is a byte and what parts it from the next one.
+static bool more_nodes(struct reader *r, const char *p) {
+  size_t rest = (size_t)(r->end - p) / 2 + 1;
+  r->spares = rest < NODES_A_RUN ? rest : NODES_A_RUN;
+  r->spare = arena_alloc(r->arena, r->spares * sizeof *r->spare);
+  if (!r->spare) {
+    r->spares = 1;
+    r->spare = arena_alloc(r->arena, sizeof *r->spare);
   }
-  *node = (struct json){.type = type, .raw = {r->at, 0}, .key = r->key};
-  r->key = (struct span){NULL, 0};
-  if (r->open == 0) {
-    r->root = node;
-    return node;
-  }
-  struct frame *top = &r->stack[r->open - 1];
-  if (top->last)
-    top->last->next = node;
-  else
-    top->node->child = node;
-  top->last = node;
-  top->node->count++;
+  r->too_large = !r->spare;
+  return r->spare;
+}
+
+static inline struct json *add_node(struct reader *r, struct span key, const char *p) {
+  if (!r->spares && !more_nodes(r, p)) return NULL;
+  struct json *node = r->spare++;
+  r->spares--;
+  *node = (struct json){.key = key, .raw = {p, 0}};
+  *r->link = node;
+  r->link = &node->next;
+  r->parent->count++;
   return node;
 }
 
-static bool open_container(struct reader *r, enum json_type type) {
+static const char *open_container(struct reader *r, struct json *node, enum json_type type, const char *p) {
   if (r->open == r->depth) {
     r->too_large = true;
-    return false;
+    return fail(r, p);
   }
-  struct json *node = add_node(r, type);
-  if (!node) return false;
-  r->stack[r->open++] = (struct frame){node, NULL};
-  r->at++;
-  return true;
+  node->type = type;
+  r->stack[r->open++] = node;
+  r->parent = node;
+  r->link = &node->child;
+  r->closer = type == JSON_OBJECT ? '}' : ']';
+  return p + 1;
 }
 
-static void close_container(struct reader *r) {
-  struct json *node = r->stack[--r->open].node;
-  r->at++;
-  node->raw.len = (size_t)(r->at - node->raw.ptr);
+static bool just_opened(const struct reader *r) {
+  return r->open && r->link == &r->parent->child;
 }
 
-// Anything but a container.
-static bool take_scalar(struct reader *r) {
-  const char *begin = r->at;
-  char c = *begin;
-  bool number = c == '-' || (c >= '0' && c <= '9');
-  enum json_type type = c == '"' ? JSON_STRING : number ? JSON_NUMBER : c == 't' ? JSON_TRUE : c == 'f' ? JSON_FALSE : JSON_NULL;
-  struct json *node = add_node(r, type);
-  if (!node) return false;
-  bool good = type == JSON_STRING   ? take_string(r, &node->text)
-              : type == JSON_NUMBER ? take_number(r)
-              : type == JSON_TRUE   ? take_word(r, "true", 4)
-              : type == JSON_FALSE  ? take_word(r, "false", 5)
-                                    : take_word(r, "null", 4);
-  node->raw.len = (size_t)(r->at - begin);
-  if (type == JSON_NUMBER) node->text = node->raw;
-  return good;
+// p: behind the bracket
+static void close_container(struct reader *r, const char *p, struct json *root) {
+  struct json *node = r->stack[--r->open];
+  node->raw.len = (size_t)(p - node->raw.ptr);
+  r->link = &node->next;
+  r->parent = r->open ? r->stack[r->open - 1] : root;
+  r->closer = r->parent->type == JSON_OBJECT ? '}' : ']';
 }
 
-// ---------------------------------------------------------------- the whole text
-
-enum expect { VALUE, FIRST_ITEM, KEY, FIRST_KEY, AFTER_VALUE };
-
-static bool take_value(struct reader *r, enum expect *next) {
-  char c = *r->at;
-  *next = c == '[' ? FIRST_ITEM : c == '{' ? FIRST_KEY : AFTER_VALUE;
-  return *next == AFTER_VALUE ? take_scalar(r) : open_container(r, c == '[' ? JSON_ARRAY : JSON_OBJECT);
-}
-
-// After a value: the next one of its container, or the container's end.
-static bool take_after(struct reader *r, enum expect *next) {
-  if (r->open == 0) return false;
-  bool array = r->stack[r->open - 1].node->type == JSON_ARRAY;
-  if (*r->at == ',') {
-    r->at++;
-    *next = array ? VALUE : KEY;
-    return true;
+// A value, or as much of it as its opening bracket.
+static inline const char *take_value(struct reader *r, struct json *node, const char *p) {
+  switch (*p) {
+  case '"':
+    node->type = JSON_STRING;
+    p = take_string(r, p, &node->text);
+    break;
+  case '{': return open_container(r, node, JSON_OBJECT, p);
+  case '[': return open_container(r, node, JSON_ARRAY, p);
+  case 't':
+    node->type = JSON_TRUE;
+    p = take_word(r, p, "true", 4);
+    break;
+  case 'f':
+    node->type = JSON_FALSE;
+    p = take_word(r, p, "false", 5);
+    break;
+  case 'n': p = take_word(r, p, "null", 4); break; // the type of a new node
+  default:
+    node->type = JSON_NUMBER;
+    p = take_number(r, p);
+    if (p) node->text = (struct span){node->raw.ptr, (size_t)(p - node->raw.ptr)};
   }
-  if (*r->at != (array ? ']' : '}')) return false;
-  close_container(r);
-  *next = AFTER_VALUE;
-  return true;
+  if (p) node->raw.len = (size_t)(p - node->raw.ptr);
+  return p;
 }
 
-static bool take_next(struct reader *r, enum expect *next) {
-  switch (*next) {
-  case FIRST_ITEM:
-    if (*r->at == ']') return take_after(r, next);
-    // fall through
-  case VALUE: return take_value(r, next);
-  case FIRST_KEY:
-    if (*r->at == '}') return take_after(r, next);
-    // fall through
-  case KEY: *next = VALUE; return take_key(r);
-  case AFTER_VALUE: return take_after(r, next);
+// An item of the innermost container, with its name where that is an object.
+static inline const char *take_item(struct reader *r, const char *p) {
+  struct span key = {NULL, 0};
+  if (r->closer == '}') {
+    if (p == r->end || *p != '"') return fail(r, p);
+    p = take_string(r, p, &key);
+    if (!p) return NULL;
+    p = skip_space(p, r->end);
+    if (p == r->end || *p != ':') return fail(r, p);
+    p = skip_space(p + 1, r->end);
   }
-  return false;
+  if (p == r->end) return fail(r, p);
+  struct json *node = add_node(r, key, p);
+  return node ? take_value(r, node, p) : fail(r, p);
+}
+
+// To behind the last item and the white space after it.
+static const char *take_items(struct reader *r, struct json *root) {
+  const char *p = skip_space(r->begin, r->end);
+  for (;;) {
+    p = take_item(r, p);
+    if (!p) return NULL;
+    p = skip_space(p, r->end);
+    if (just_opened(r) && (p == r->end || *p != r->closer)) continue;
+    while (r->open && p < r->end && *p == r->closer) {
+      close_container(r, p + 1, root);
+      p = skip_space(p + 1, r->end);
+    }
+    if (!r->open) return p == r->end ? p : fail(r, p);
+    if (p == r->end || *p != ',') return fail(r, p);
+    p = skip_space(p + 1, r->end);
+  }
 }
 
 enum err json_parse(struct arena *a, struct span text, const struct json_limits *limits, const struct json **out, size_t *bad_at) {
@@ -336,20 +334,15 @@ enum err json_parse(struct arena *a, struct span text, const struct json_limits 
   if (!bad_at) bad_at = &unused;
   *bad_at = span__utf8_prefix(text);
   if (*bad_at < text.len) return ERR_FORMAT;
-  struct reader r = {.arena = a, .begin = text.ptr, .at = text.ptr, .end = text.ptr + text.len};
+  struct json root = {.type = JSON_ARRAY};
+  struct reader r = {.arena = a, .begin = text.ptr, .end = text.ptr + text.len, .parent = &root, .link = &root.child, .closer = ']'};
   r.depth = limits && limits->depth ? limits->depth : DEFAULT_DEPTH;
-  r.stack = arena_alloc(a, r.depth * sizeof *r.stack);
+  r.stack = arena_alloc(a, r.depth * sizeof(struct json *));
   if (!r.stack) return ERR_TOO_LARGE;
-  enum expect next = VALUE;
-  bool good = true;
-  while (good) {
-    skip_space(&r);
-    if (r.at == r.end) break;
-    good = take_next(&r, &next);
+  if (take_items(&r, &root)) {
+    *out = root.child;
+    return ERR_OK;
   }
-  *bad_at = (size_t)(r.at - r.begin);
-  if (r.too_large) return ERR_TOO_LARGE;
-  if (!good || r.open || next != AFTER_VALUE) return ERR_FORMAT;
-  *out = r.root;
-  return ERR_OK;
+  *bad_at = (size_t)(r.bad - r.begin);
+  return r.too_large ? ERR_TOO_LARGE : ERR_FORMAT;
 }

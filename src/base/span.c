@@ -130,12 +130,19 @@ size_t span__utf8_prefix(struct span s) {
   const unsigned char *p = (const unsigned char *)s.ptr;
   size_t i = 0;
   while (i < s.len) {
-    // Most of what we see is ASCII: eight bytes a step.
-    uint64_t word;
+    // Most of what we see is ASCII: 32 bytes a step, 8 near the end.
+    uint64_t word[4];
     if (s.len - i >= sizeof word) {
-      memcpy(&word, p + i, sizeof word);
-      if (!(word & 0x8080808080808080u)) {
+      memcpy(word, p + i, sizeof word);
+      if (!((word[0] | word[1] | word[2] | word[3]) & WORD_BYTES(0x80))) {
         i += sizeof word;
+        continue;
+      }
+    }
+    if (s.len - i >= sizeof word[0]) {
+      memcpy(word, p + i, sizeof word[0]);
+      if (!(word[0] & WORD_BYTES(0x80))) {
+        i += sizeof word[0];
         continue;
       }
     }
