@@ -1,26 +1,9 @@
-// The strict guard over whole heads, where llhttp is lax (RFC 9110, RFC 9112). Runs in workers and tools.
+// The strict guard over whole heads (RFC 9110, RFC 9112): what two programs could read in two ways is refused. Runs in workers and tools.
 #include "guard.h"
 
 #include <string.h>
 
-static bool is_digit(char c) {
-  return c >= '0' && c <= '9';
-}
-
-static bool is_alnum(char c) {
-  return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-
-static bool is_tchar(char c) {
-  return is_alnum(c) || (c && strchr("!#$%&'*+-.^_`|~", c));
-}
-
-static int hex_value(char c) {
-  if (is_digit(c)) return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
+#include "chars.h"
 
 // The head's bytes are ours to change; spans are read-only views of them.
 static char *writable(struct http__message *m, struct span s) {
@@ -32,7 +15,7 @@ static char *writable(struct http__message *m, struct span s) {
 static int guard_method(struct http__message *m, struct span name) {
   if (name.len == 0) return 400;
   for (size_t i = 0; i < name.len; i++)
-    if (!is_tchar(name.ptr[i])) return 400;
+    if (!http__is(name.ptr[i], HTTP__TOKEN)) return 400;
   for (enum http_method method = HTTP_M_GET; method < HTTP_M_COUNT; method++) {
     if (span_eq(name, span_of(http_method_name(method)))) {
       m->method = method;
@@ -43,8 +26,8 @@ static int guard_method(struct http__message *m, struct span name) {
 }
 
 static int guard_version(struct http__message *m, struct span version) {
-  if (version.len != 8 || !span_starts(version, SPAN("HTTP/")) || !is_digit(version.ptr[5]) || version.ptr[6] != '.' ||
-      !is_digit(version.ptr[7]))
+  if (version.len != 8 || !span_starts(version, SPAN("HTTP/")) || !http__is(version.ptr[5], HTTP__DIGIT) || version.ptr[6] != '.' ||
+      !http__is(version.ptr[7], HTTP__DIGIT))
     return 400;
   if (version.ptr[5] != '1' || version.ptr[7] > '1') return 505;
   m->minor = (unsigned)(version.ptr[7] - '0');
@@ -55,11 +38,10 @@ static int guard_target(struct http__message *m, struct span target, const struc
   if (target.len == 0) return 400;
   if (target.len > limits->max_line_bytes) return 414;
   for (size_t i = 0; i < target.len; i++) {
-    unsigned char c = (unsigned char)target.ptr[i];
-    if (c <= 0x20 || c >= 0x7f || c == '#' || c == '\\') return 400;
-    if (c != '%') continue;
+    if (!http__is(target.ptr[i], HTTP__TARGET)) return 400;
+    if (target.ptr[i] != '%') continue;
     if (target.len - i < 3) return 400;
-    int high = hex_value(target.ptr[i + 1]), low = hex_value(target.ptr[i + 2]);
+    int high = http__hex_value(target.ptr[i + 1]), low = http__hex_value(target.ptr[i + 2]);
     if (high < 0 || low < 0) return 400;
     int decoded = high << 4 | low;
     if (decoded == 0 || decoded == '\r' || decoded == '\n') return 400;
@@ -104,16 +86,9 @@ static const struct {
     {{"x-hub-signature-256", 19}, HTTP__F_SIGNATURE, true},
 };
 
-int http__guard_field(struct http__message *m, struct span name, struct span value) {
-  if (name.len == 0) return 400;
-  if (m->field_count == HTTP__FIELDS_MAX) return 431;
-  char *bytes = writable(m, name);
-  for (size_t i = 0; i < name.len; i++) {
-    if (!is_tchar(bytes[i])) return 400;
-    if (bytes[i] >= 'A' && bytes[i] <= 'Z') bytes[i] = (char)(bytes[i] + 32);
-  }
-  unsigned index = m->field_count++;
-  m->fields[index] = (struct http__field){name, span_trim(value)};
+// Each name in the table has a length of its own, but for two.
+static int count_known(struct http__message *m, unsigned index) {
+  struct span name = m->fields[index].name;
   for (size_t i = 0; i < COUNT_OF(known_fields); i++) {
     if (known_fields[i].name.len != name.len || memcmp(known_fields[i].name.ptr, name.ptr, name.len) != 0) continue;
     enum http__known known = known_fields[i].known;
@@ -127,6 +102,28 @@ int http__guard_field(struct http__message *m, struct span name, struct span val
   return 0;
 }
 
+static int guard_field(struct http__message *m, struct span line) {
+  if (m->field_count == HTTP__FIELDS_MAX) return 431;
+  char *name = writable(m, line);
+  size_t len = 0;
+  for (; len < line.len && http__is(name[len], HTTP__TOKEN); len++)
+    name[len] = (char)(name[len] + 32 * (name[len] >= 'A' && name[len] <= 'Z'));
+  if (len == 0 || len == line.len || name[len] != ':') return 400;
+  unsigned index = m->field_count++;
+  m->fields[index] = (struct http__field){{name, len}, span_trim(span_from(line, len + 1))};
+  return count_known(m, index);
+}
+
+int http__guard_fields(struct http__message *m, struct span lines) {
+  int status = 0;
+  while (lines.len > 2 && !status) { // the empty line is the last one
+    struct span line = {lines.ptr, (size_t)((const char *)memchr(lines.ptr, '\r', lines.len) - lines.ptr)};
+    status = guard_field(m, line);
+    lines = span_from(lines, line.len + 2);
+  }
+  return status;
+}
+
 // ---------------------------------------------------------------- the whole head
 
 // host[:port] with a registered name, an IPv4 address or a bracketed IPv6 address; nothing else (RFC 9110 section 7.2).
@@ -136,11 +133,11 @@ static int guard_host(struct http__message *m) {
   size_t i = 0;
   if (host.len && host.ptr[0] == '[') {
     for (i = 1; i < host.len && host.ptr[i] != ']'; i++)
-      if (hex_value(host.ptr[i]) < 0 && host.ptr[i] != ':' && host.ptr[i] != '.') return 400;
+      if (!http__is(host.ptr[i], HTTP__HEX) && host.ptr[i] != ':' && host.ptr[i] != '.') return 400;
     if (i == host.len || i == 1) return 400;
     i++;
   } else {
-    while (i < host.len && (is_alnum(host.ptr[i]) || strchr("-._~", host.ptr[i])))
+    while (i < host.len && http__is(host.ptr[i], HTTP__NAME))
       i++;
   }
   if (i == 0) return 400;
@@ -148,7 +145,7 @@ static int guard_host(struct http__message *m) {
   if (i < host.len) {
     if (host.ptr[i] != ':' || host.len - i > 6) return 400;
     for (size_t k = i + 1; k < host.len; k++)
-      if (!is_digit(host.ptr[k])) return 400;
+      if (!http__is(host.ptr[k], HTTP__DIGIT)) return 400;
   }
   return 0;
 }
@@ -162,7 +159,7 @@ static int guard_framing(struct http__message *m) {
       // A lone token is a coding we do not have; a list or an oddly written "chunked" is a trick.
       if (coding.len == 0) return 400;
       for (size_t i = 0; i < coding.len; i++)
-        if (!is_alnum(coding.ptr[i]) && coding.ptr[i] != '-') return 400;
+        if (!http__is(coding.ptr[i], HTTP__ALPHA | HTTP__DIGIT) && coding.ptr[i] != '-') return 400;
       return 501;
     }
     m->chunked = true;
@@ -170,7 +167,7 @@ static int guard_framing(struct http__message *m) {
     struct span length = http__message_known(m, HTTP__F_CONTENT_LENGTH);
     if (length.len == 0 || (length.len > 1 && length.ptr[0] == '0')) return 400;
     for (size_t i = 0; i < length.len; i++)
-      if (!is_digit(length.ptr[i])) return 400;
+      if (!http__is(length.ptr[i], HTTP__DIGIT)) return 400;
     if (length.len > 18) return 413; // more than any limit, and beyond 64 bits soon
     if (span_u64(length, &m->content_length) != ERR_OK) return 400;
   }
@@ -221,7 +218,7 @@ static int guard_path(struct http__message *m, struct span raw) {
   for (size_t i = 0; i < raw.len; i++) {
     char c = raw.ptr[i];
     if (c == '%') {
-      int decoded = hex_value(raw.ptr[i + 1]) << 4 | hex_value(raw.ptr[i + 2]);
+      int decoded = http__hex_value(raw.ptr[i + 1]) << 4 | http__hex_value(raw.ptr[i + 2]);
       if (decoded == '/' || decoded == '\\' || decoded < 0x20 || decoded == 0x7f) return 400;
       c = (char)decoded;
       i += 2;

@@ -1,4 +1,5 @@
-// Feeds heads and bodies to llhttp, whole heads at once, and compares what it finds with the guard's view. Runs in workers and tools.
+// From bytes to requests: the scanner finds where a head ends, the guard reads it. A body of a given length is just bytes. Chunks are
+// llhttp's, which sees the head in front of them, too, and must agree with the guard. Runs in workers and tools.
 #include "parser.h"
 
 #include <llhttp.h>
@@ -15,26 +16,17 @@ static struct http__parser *of(llhttp_t *m) {
   return m->data;
 }
 
-// A head is given in one piece, so llhttp reports each span in one piece: another one right behind it would be a surprise.
-static int on_url(llhttp_t *m, const char *at, size_t len) {
-  struct http__parser *parser = of(m);
-  if (at != parser->message->target.ptr || len != parser->message->target.len) parser->refused = 400;
-  return 0;
+static void add_body(struct http__parser *parser, const char *at, size_t len) {
+  parser->message->body_bytes += len;
+  if (!parser->message->drop_body) http__block_add(parser->pool, &parser->message->body, at, len);
 }
 
+// ---------------------------------------------------------------- llhttp
+
 static int on_field(llhttp_t *m, const char *at, size_t len) {
-  struct http__parser *parser = of(m);
-  if (m->flags & F_TRAILING) return 0; // trailers are checked by the scanner and dropped
-  struct span value = {at + len, 0};
-  // The value's end is the line's end: the scanner has made sure that the line ends in CRLF.
-  const char *end = memchr(at, '\r', (size_t)(parser->message->head.data + parser->message->head.len - at));
-  if (!end || at + len >= end || at[len] != ':') {
-    parser->refused = 400;
-    return 0;
-  }
-  value = (struct span){at + len + 1, (size_t)(end - at - len - 1)};
-  int status = http__guard_field(parser->message, (struct span){at, len}, value);
-  if (status && !parser->refused) parser->refused = status;
+  (void)at;
+  (void)len;
+  if (!(m->flags & F_TRAILING)) of(m)->fields++; // trailers are checked by the scanner and dropped
   return 0;
 }
 
@@ -45,9 +37,7 @@ static int on_headers(llhttp_t *m) {
 }
 
 static int on_body(llhttp_t *m, const char *at, size_t len) {
-  struct http__parser *parser = of(m);
-  parser->message->body_bytes += len;
-  if (!parser->message->drop_body) http__block_add(parser->pool, &parser->message->body, at, len);
+  add_body(of(m), at, len);
   return 0;
 }
 
@@ -57,7 +47,6 @@ static int on_complete(llhttp_t *m) {
 }
 
 static const llhttp_settings_t settings = {
-    .on_url = on_url,
     .on_header_field = on_field,
     .on_headers_complete = on_headers,
     .on_body = on_body,
@@ -69,26 +58,33 @@ void http__parser_start(struct http__parser *parser, struct http__message *messa
   parser->message = message;
   parser->pool = pool;
   parser->limits = limits;
-  parser->refused = 0;
+  parser->fields = 0;
   parser->complete = false;
   http__scan_start(&parser->scan);
 }
 
-static int parse_head(struct http__parser *parser) {
-  struct http__message *m = parser->message;
-  const char *line_end = memchr(m->head.data, '\r', m->head.len);
-  int status = http__guard_request_line(m, (struct span){m->head.data, (size_t)(line_end - m->head.data)}, parser->limits);
-  if (status) return status;
+// Whether llhttp sees the head in front of a chunked body as the guard does. Asked before the guard decodes the path in place.
+static bool agrees(struct http__parser *parser) {
+  const struct http__block *head = &parser->message->head;
   llhttp_init(machine(parser), HTTP_REQUEST, &settings);
   machine(parser)->data = parser;
-  llhttp_errno_t e = llhttp_execute(machine(parser), m->head.data, m->head.len);
-  if (parser->refused) return parser->refused;
-  // The guard knows better what is wrong with the framing than llhttp's mere "no": ask it first.
-  if (m->field_count == parser->scan.headers) status = http__guard_head(m);
+  return llhttp_execute(machine(parser), head->data, head->len) == HPE_OK && !parser->complete &&
+         parser->fields == parser->message->field_count;
+}
+
+// ---------------------------------------------------------------- heads and bodies
+
+static int parse_head(struct http__parser *parser) {
+  struct http__message *m = parser->message;
+  struct span head = {m->head.data, m->head.len};
+  struct span line = {head.ptr, (size_t)((const char *)memchr(head.ptr, '\r', head.len) - head.ptr)};
+  int status = http__guard_request_line(m, line, parser->limits);
+  if (!status) status = http__guard_fields(m, span_from(head, line.len + 2));
   if (status) return status;
-  if ((e != HPE_OK && e != HPE_PAUSED) || m->field_count != parser->scan.headers) return 400;
-  if (parser->complete == http__parser_wants_body(parser)) return 400;
-  return HTTP__COMPLETE;
+  bool agreed = !m->known_count[HTTP__F_TRANSFER_ENCODING] || agrees(parser);
+  status = http__guard_head(m); // knows better what is wrong with the framing than a mere "no"
+  if (status) return status;
+  return agreed ? HTTP__COMPLETE : 400;
 }
 
 int http__parser_head(struct http__parser *parser, const char *data, size_t len, size_t *used) {
@@ -110,25 +106,26 @@ int http__parser_limit_body(struct http__parser *parser, uint64_t max_bytes) {
   return 0;
 }
 
-int http__parser_body(struct http__parser *parser, const char *data, size_t len, size_t *used) {
-  struct http__message *m = parser->message;
-  int verdict;
-  size_t take = len;
-  if (m->chunked) {
-    verdict = http__scan_chunked(&parser->chunk, data, len, &take);
-    if (verdict > HTTP__COMPLETE) {
-      // llhttp gets what stood before the refused byte: were the bytes cut there, it would have had its say too.
-      llhttp_errno_t before = llhttp_execute(machine(parser), data, take - 1);
-      return before == HPE_OK || before == HPE_PAUSED ? verdict : 400;
-    }
-  } else {
-    uint64_t left = m->content_length - m->body_bytes;
-    if (take > left) take = (size_t)left;
-    verdict = take == left ? HTTP__COMPLETE : HTTP__MORE;
+static int chunked_body(struct http__parser *parser, const char *data, size_t len, size_t *used) {
+  size_t take;
+  int verdict = http__scan_chunked(&parser->chunk, data, len, &take);
+  if (verdict > HTTP__COMPLETE) {
+    // llhttp gets what stood before the refused byte: were the bytes cut there, it would have had its say too.
+    llhttp_errno_t before = llhttp_execute(machine(parser), data, take - 1);
+    return before == HPE_OK || before == HPE_PAUSED ? verdict : 400;
   }
   llhttp_errno_t e = llhttp_execute(machine(parser), data, take);
   if (e != HPE_OK && e != HPE_PAUSED) return 400;
   if (parser->complete != (verdict == HTTP__COMPLETE)) return 400;
   *used = take;
   return verdict;
+}
+
+int http__parser_body(struct http__parser *parser, const char *data, size_t len, size_t *used) {
+  struct http__message *m = parser->message;
+  if (m->chunked) return chunked_body(parser, data, len, used);
+  uint64_t left = m->content_length - m->body_bytes;
+  *used = len < left ? len : (size_t)left;
+  add_body(parser, data, *used);
+  return *used == left ? HTTP__COMPLETE : HTTP__MORE;
 }

@@ -1,4 +1,4 @@
-// From bytes to a checked request: scanner, guard and llhttp must all agree.
+// From bytes to a checked request.
 #ifndef WAHOOK_HTTP_PARSER_H
 #define WAHOOK_HTTP_PARSER_H
 
@@ -11,8 +11,8 @@ struct http__parser {
   const struct http_limits *limits;
   struct http__scan scan;
   struct http__chunk_scan chunk;
-  int refused; // what a callback of llhttp found
-  bool complete;
+  unsigned fields;                         // that llhttp found in the head of a chunked request
+  bool complete;                           // so it says
   _Alignas(16) unsigned char machine[128]; // llhttp's state
 };
 

@@ -1,5 +1,6 @@
-// HTTP heads and bodies: whatever the bytes, the verdict and the request made of them are the same however they are cut, and what the guard
-// lets through keeps its promises.
+// HTTP heads and bodies: whatever the bytes, the verdict and the request made of them are the same however they are cut, what the guard
+// lets through keeps its promises, and llhttp reads the same request in it.
+#include <llhttp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -58,6 +59,58 @@ static void check_whole(const struct http__message *m) {
   ALWAYS(m->chunked || m->body_bytes == m->content_length);
 }
 
+// ---------------------------------------------------------------- llhttp's view of a whole request
+
+struct view {
+  unsigned fields;
+  uint64_t body_bytes;
+};
+
+static int see_field(llhttp_t *l, const char *at, size_t len) {
+  (void)at;
+  (void)len;
+  if (!(l->flags & F_TRAILING)) ((struct view *)l->data)->fields++;
+  return 0;
+}
+
+static int see_headers(llhttp_t *l) {
+  l->upgrade = 0; // ignored, as one that is not followed may be (RFC 9110 section 7.8)
+  return 0;
+}
+
+static int see_body(llhttp_t *l, const char *at, size_t len) {
+  (void)at;
+  ((struct view *)l->data)->body_bytes += len;
+  return 0;
+}
+
+static int see_end(llhttp_t *l) {
+  (void)l;
+  return HPE_PAUSED;
+}
+
+static void check_second_opinion(const struct http__message *m, const char *request, size_t size) {
+  static const llhttp_settings_t settings = {.on_header_field = see_field,
+                                             .on_headers_complete = see_headers,
+                                             .on_body = see_body,
+                                             .on_message_complete = see_end};
+  struct view view = {0};
+  llhttp_t l;
+  while (size && (*request == '\r' || *request == '\n')) {
+    request++;
+    size--;
+  }
+  llhttp_init(&l, HTTP_REQUEST, &settings);
+  l.data = &view;
+  ALWAYS(llhttp_execute(&l, request, size) == HPE_PAUSED); // whole
+  ALWAYS(llhttp_get_error_pos(&l) >= request + size - 1);  // and at its last byte, not before
+  ALWAYS(view.fields == m->field_count && view.body_bytes == m->body_bytes);
+  ALWAYS(strcmp(llhttp_method_name(llhttp_get_method(&l)), http_method_name(m->method)) == 0);
+  ALWAYS(l.http_major == 1 && l.http_minor == m->minor);
+}
+
+// ---------------------------------------------------------------- ours
+
 // `seed` decides the sizes of the pieces; 0: all at once.
 static struct outcome feed(const uint8_t *data, size_t size, uint32_t seed, struct http__message *m, struct http__pool *pool) {
   struct http__parser parser;
@@ -95,6 +148,7 @@ static struct outcome feed(const uint8_t *data, size_t size, uint32_t seed, stru
   }
   if (outcome.verdict == HTTP__COMPLETE) {
     check_whole(m);
+    check_second_opinion(m, (const char *)data, at);
     outcome.consumed = at;
     outcome.sum = sum_message(m);
   }
