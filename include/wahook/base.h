@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define MUST_CHECK             __attribute__((warn_unused_result))
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
@@ -94,13 +95,21 @@ static inline unsigned word_first(uint64_t marks) { // which byte the lowest mar
   return (unsigned)__builtin_ctzll(marks) >> 3;
 }
 
-struct span span_of(const char *text);                          // NULL gives the absent span
-bool span_eq(struct span a, struct span b);                     // same bytes
+// Inline, since they are everywhere: what is known when compiling, such as a literal's length, costs nothing then.
+static inline struct span span_of(const char *text) { // NULL gives the absent span
+  return text ? (struct span){text, strlen(text)} : (struct span){NULL, 0};
+}
+static inline bool span_eq(struct span a, struct span b) { // same bytes; mostly the first one tells
+  return a.len == b.len && (a.len == 0 || (a.ptr[0] == b.ptr[0] && memcmp(a.ptr, b.ptr, a.len) == 0));
+}
+static inline struct span span_from(struct span s, size_t offset) { // s without its first `offset` bytes (all of them at most)
+  if (offset > s.len) offset = s.len;
+  return s.ptr ? (struct span){s.ptr + offset, s.len - offset} : s;
+}
 bool span_eq_nocase(struct span a, struct span b);              // ASCII case folded
 bool span_starts(struct span s, struct span prefix);            //
 bool span_ends(struct span s, struct span suffix);              //
 struct span span_trim(struct span s);                           // without spaces and tabs at both ends
-struct span span_from(struct span s, size_t offset);            // s without its first `offset` bytes (all of them at most)
 bool span_split(struct span *rest, char at, struct span *head); // cuts the next piece off *rest; false when nothing is left
 enum err span_u64(struct span s, uint64_t *out) MUST_CHECK;     // decimal digits only, no sign; ERR_FORMAT, ERR_RANGE
 enum err span_i64(struct span s, int64_t *out) MUST_CHECK;      // optional '-'
@@ -180,11 +189,16 @@ enum err json_parse(struct arena *a, struct span text, const struct json_limits 
                     size_t *bad_at) MUST_CHECK;
 
 // All getters take NULL and wrong types and answer "absent". Of duplicate keys the last one counts, as in Python's json.
-const struct json *json_get(const struct json *object, const char *key);
+const struct json *json_get_span(const struct json *object, struct span key);
+static inline const struct json *json_get(const struct json *object, const char *key) {
+  return json_get_span(object, span_of(key));
+}
 // Path with dots and indexes: "metadata.phone_number_id", "entry.0.id".
 const struct json *json_path(const struct json *j, const char *path);
 struct span json_text(const struct json *j); // of a string or number, else absent
-struct span json_get_text(const struct json *object, const char *key);
+static inline struct span json_get_text(const struct json *object, const char *key) {
+  return json_text(json_get(object, key));
+}
 bool json_bool(const struct json *j, bool otherwise);
 int64_t json_i64(const struct json *j, int64_t otherwise); // of a number or a string of digits
 double json_double(const struct json *j, double otherwise);

@@ -87,8 +87,11 @@ enum http_method http_request_method(const struct http_request *request);
 struct span http_request_path(
     const struct http_request *request); // percent-decoded, no query; never has "//", "." or ".." segments tricks: matched as bytes
 struct span http_request_query(const struct http_request *request); // raw
-struct span http_request_header(const struct http_request *request,
-                                const char *lower_case_name); // absent span when missing; first of several
+struct span http_request_field(const struct http_request *request, struct span lower_case_name);
+static inline struct span http_request_header(const struct http_request *request,
+                                              const char *lower_case_name) { // absent span when missing; first of several
+  return http_request_field(request, span_of(lower_case_name));
+}
 unsigned http_request_header_count(const struct http_request *request, const char *lower_case_name);
 struct span http_request_host(const struct http_request *request);   // without port, lower case
 struct span http_request_body(const struct http_request *request);   // in on_request

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct json *get_span(const struct json *object, struct span key) {
+const struct json *json_get_span(const struct json *object, struct span key) {
   if (!object || object->type != JSON_OBJECT) return NULL;
   const struct json *found = NULL;
   for (const struct json *child = object->child; child; child = child->next)
@@ -22,23 +22,15 @@ static const struct json *get_index(const struct json *array, struct span index)
   return child;
 }
 
-const struct json *json_get(const struct json *object, const char *key) {
-  return get_span(object, span_of(key));
-}
-
 const struct json *json_path(const struct json *j, const char *path) {
   struct span rest = span_of(path), step;
   while (j && span_split(&rest, '.', &step))
-    j = j->type == JSON_ARRAY ? get_index(j, step) : get_span(j, step);
+    j = j->type == JSON_ARRAY ? get_index(j, step) : json_get_span(j, step);
   return j;
 }
 
 struct span json_text(const struct json *j) {
   return j && (j->type == JSON_STRING || j->type == JSON_NUMBER) ? j->text : (struct span){NULL, 0};
-}
-
-struct span json_get_text(const struct json *object, const char *key) {
-  return json_text(json_get(object, key));
 }
 
 bool json_bool(const struct json *j, bool otherwise) {

@@ -7,6 +7,7 @@
 // (MADV_DONTDUMP), still guarded, still wiped.
 #include "secret.h"
 
+#include <openssl/crypto.h>
 #include <pthread.h>
 #include <sodium.h>
 #include <string.h>
@@ -117,5 +118,5 @@ void secret_wipe(void *memory, size_t size) {
 }
 
 bool secret_equal(struct span a, struct span b) {
-  return a.len == b.len && (a.len == 0 || sodium_memcmp(a.ptr, b.ptr, a.len) == 0);
+  return a.len == b.len && (a.len == 0 || CRYPTO_memcmp(a.ptr, b.ptr, a.len) == 0);
 }

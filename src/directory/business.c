@@ -61,10 +61,8 @@ void business_free(struct business *b) {
 
 bool business_phone_id_valid(struct span id) {
   if (id.len < 1 || id.len > 32) return false;
-  for (size_t i = 0; i < id.len; i++) {
-    char c = id.ptr[i];
-    bool good = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_' || c == '-';
-    if (!good) return false;
-  }
+  static const bool good[256] = {['0' ... '9'] = true, ['A' ... 'Z'] = true, ['a' ... 'z'] = true, ['_'] = true, ['-'] = true};
+  for (size_t i = 0; i < id.len; i++)
+    if (!good[(unsigned char)id.ptr[i]]) return false;
   return true;
 }

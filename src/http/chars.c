@@ -7,9 +7,9 @@
 const uint8_t http__chars[256] = {
     ['0' ... '9'] = HTTP__DIGIT | HTTP__HEX | HTTP__TOKEN | HTTP__NAME | HTTP__TARGET,
     ['a' ... 'f'] = LETTER | HTTP__HEX,
-    ['A' ... 'F'] = LETTER | HTTP__HEX,
+    ['A' ... 'F'] = LETTER | HTTP__HEX | HTTP__UPPER,
     ['g' ... 'z'] = LETTER,
-    ['G' ... 'Z'] = LETTER,
+    ['G' ... 'Z'] = LETTER | HTTP__UPPER,
     ['-'] = MARK | HTTP__NAME,
     ['.'] = MARK | HTTP__NAME,
     ['_'] = MARK | HTTP__NAME,

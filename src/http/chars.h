@@ -11,7 +11,8 @@ enum {
   HTTP__ALPHA = 4,   //
   HTTP__TOKEN = 8,   // tchar: method and field names
   HTTP__NAME = 16,   // of a host: a letter, a digit or one of "-._~"
-  HTTP__TARGET = 32, // visible ASCII but '#' and '\'
+  HTTP__UPPER = 32,  // a capital letter; what makes it a small one when added
+  HTTP__TARGET = 64, // visible ASCII but '#' and '\'
 };
 
 extern const uint8_t http__chars[256];

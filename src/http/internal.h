@@ -199,7 +199,7 @@ struct http_server {
   struct http__deadlines deadlines;
   struct buf text; // scratch for JSON errors
   uint64_t id_seed, id_count;
-  int64_t date_second;
+  int64_t date_until_us;
   char date[30];
   void (*on_drained)(void *ctx);
   void *drained_ctx;

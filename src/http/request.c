@@ -127,11 +127,10 @@ struct span http_request_query(const struct http_request *request) {
   return request->message.query;
 }
 
-struct span http_request_header(const struct http_request *request, const char *lower_case_name) {
-  struct span name = span_of(lower_case_name);
+struct span http_request_field(const struct http_request *request, struct span lower_case_name) {
   const struct http__message *m = &request->message;
   for (unsigned i = 0; i < m->field_count; i++)
-    if (m->fields[i].name.len == name.len && memcmp(m->fields[i].name.ptr, name.ptr, name.len) == 0) return m->fields[i].value;
+    if (span_eq(m->fields[i].name, lower_case_name)) return m->fields[i].value;
   return (struct span){0};
 }
 

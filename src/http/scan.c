@@ -107,6 +107,16 @@ static size_t scan_run(struct http__scan *scan, const struct http_limits *limits
   return run;
 }
 
+// The end of a line in front of another line: what the bytes would do one by one, at once.
+static bool scan_line_end(struct http__scan *scan, const struct http_limits *limits, const char *at, size_t len) {
+  if (len < 3 || at[0] != '\r' || at[1] != '\n' || (unsigned char)at[2] <= ' ') return false;
+  if (scan->headers == limits->max_headers || limits->max_head_bytes - scan->head_bytes < 2) return false;
+  scan->headers++;
+  scan->line_bytes = 0;
+  scan->head_bytes += 2;
+  return true;
+}
+
 int http__scan_head(struct http__scan *scan, const struct http_limits *limits, const char *data, size_t len, size_t *skipped,
                     size_t *used) {
   size_t i = 0;
@@ -119,7 +129,13 @@ int http__scan_head(struct http__scan *scan, const struct http_limits *limits, c
   }
   *skipped = i;
   for (; i < len; i++) {
-    if (scan->state == LINE) i += scan_run(scan, limits, data + i, len - i);
+    if (scan->state == LINE) {
+      i += scan_run(scan, limits, data + i, len - i);
+      if (scan_line_end(scan, limits, data + i, len - i)) {
+        i++; // and one more by the loop
+        continue;
+      }
+    }
     if (i == len) break;
     if (++scan->head_bytes > limits->max_head_bytes) return scan->headers == 0 ? 414 : 431;
     int verdict = scan_byte(scan, limits, (unsigned char)data[i]);

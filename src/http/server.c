@@ -11,10 +11,12 @@
 #define DRAIN_GRACE_US      250000
 #define DRAIN_SINCE_LAST_US 1000000
 
+// Within a second the wall clock is not asked again.
 const char *http__server_date(struct http_server *server) {
-  int64_t wall_us = clock_wall_us();
-  if (wall_us / 1000000 != server->date_second) {
-    server->date_second = wall_us / 1000000;
+  int64_t now_us = loop_now_us(server->loop);
+  if (now_us >= server->date_until_us) {
+    int64_t wall_us = clock_wall_us();
+    server->date_until_us = now_us + 1000000 - wall_us % 1000000;
     clock_format_http(wall_us, server->date);
   }
   return server->date;
@@ -67,7 +69,6 @@ struct http_server *http_server_new(const struct http_server_options *options) {
   server->pool.slot = options->slot;
   http__door_init(server);
   server->id_seed = random_u64();
-  server->date_second = -1;
   http__deadlines_init(&server->deadlines);
   loop_timer_init(server->loop, &server->sweep, on_sweep, server);
   server->open_handles = 1;

@@ -20,6 +20,7 @@ struct journal {
   size_t filling_records;
   uint16_t boot_tag;                           // of this start of the machine
   int64_t filling_since_us;                    // first append
+  int64_t filling_boot_us;                     // of all that is appended to it
   uint64_t appended;                           // ticket of the last append
   size_t handed_bytes;                         // with the commit thread
   unsigned handed;                             // batches
@@ -155,7 +156,8 @@ enum err journal_open(const struct journal_options *options, struct journal **ou
 void journal_append(struct journal *journal, const struct intake_event *event) {
   ALWAYS(journal->magic == JOURNAL_MAGIC && !journal->closing);
   struct intake_event stamped = *event;
-  stamped.boot_us = clock_boot_us();
+  if (journal->filling_records == 0) journal->filling_boot_us = clock_boot_us(); // some milliseconds do not matter
+  stamped.boot_us = journal->filling_boot_us;
   stamped.boot_tag = journal->boot_tag;
   size_t size = intake_record_size(&stamped);
   intake_record_encode(&stamped, buf_reserve(&journal->filling, size));

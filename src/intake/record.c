@@ -9,6 +9,7 @@
 #include "wahook/intake.h"
 
 #include <endian.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "intake/record.h"
@@ -16,17 +17,19 @@
 enum { RECORD_VERSION = 2, RECORD_BODY_AT = RECORD_HEADER_BYTES + 8, TEXT_FIELDS = 6 };
 
 // The short fields in the order in which they are stored.
-static void record_fields(struct intake_event *event, struct span *fields[TEXT_FIELDS]) {
-  fields[0] = &event->phone_number_id;
-  fields[1] = &event->waba_id;
-  fields[2] = &event->user;
-  fields[3] = &event->wamid;
-  fields[4] = &event->type;
-  fields[5] = &event->profile_name;
+static const size_t fields_at[TEXT_FIELDS] = {
+    offsetof(struct intake_event, phone_number_id), offsetof(struct intake_event, waba_id), offsetof(struct intake_event, user),
+    offsetof(struct intake_event, wamid),           offsetof(struct intake_event, type),    offsetof(struct intake_event, profile_name),
+};
+
+static struct span field(const struct intake_event *event, unsigned i) {
+  struct span value;
+  memcpy(&value, (const char *)event + fields_at[i], sizeof value);
+  return value;
 }
 
-static size_t field_length(struct span field) {
-  return field.len < INTAKE_FIELD_MAX ? field.len : INTAKE_FIELD_MAX;
+static size_t field_length(struct span text) {
+  return text.len < INTAKE_FIELD_MAX ? text.len : INTAKE_FIELD_MAX;
 }
 
 static void put_16(char *at, size_t value) {
@@ -67,21 +70,15 @@ static uint32_t record_checksum(const char *record, size_t size) {
 }
 
 size_t intake_record_size(const struct intake_event *event) {
-  struct intake_event copy = *event;
-  struct span *fields[TEXT_FIELDS];
-  record_fields(&copy, fields);
   size_t size = RECORD_BODY_AT + event->raw.len;
   for (unsigned i = 0; i < TEXT_FIELDS; i++)
-    size += field_length(*fields[i]);
+    size += field_length(field(event, i));
   return (size + RECORD_ALIGN - 1) & ~(size_t)(RECORD_ALIGN - 1);
 }
 
 void intake_record_encode(const struct intake_event *event, char *out) {
   size_t size = intake_record_size(event);
   ALWAYS(size <= RECORD_MAX_BYTES);
-  struct intake_event copy = *event;
-  struct span *fields[TEXT_FIELDS];
-  record_fields(&copy, fields);
 
   memset(out, 0, RECORD_HEADER_BYTES);
   put_32(out, RECORD_MAGIC);
@@ -93,9 +90,10 @@ void intake_record_encode(const struct intake_event *event, char *out) {
   put_64(out + RECORD_HEADER_BYTES, (uint64_t)event->boot_us);
   char *at = out + RECORD_BODY_AT;
   for (unsigned i = 0; i < TEXT_FIELDS; i++) {
-    size_t length = field_length(*fields[i]);
+    struct span text = field(event, i);
+    size_t length = field_length(text);
     put_16(out + 24 + 2 * (size_t)i, length);
-    if (length > 0) memcpy(at, fields[i]->ptr, length);
+    if (length > 0) memcpy(at, text.ptr, length);
     at += length;
   }
   put_32(out + 36, (uint32_t)event->raw.len);
@@ -107,13 +105,11 @@ void intake_record_encode(const struct intake_event *event, char *out) {
 
 // The lengths inside a record whose checksum is right; false when they do not add up to its size.
 static bool record_slice(const char *record, size_t size, size_t at, struct intake_event *event) {
-  struct span *fields[TEXT_FIELDS];
-  record_fields(event, fields);
   if (at > size) return false;
   for (unsigned i = 0; i < TEXT_FIELDS; i++) {
     size_t length = get_16(record + 24 + 2 * (size_t)i);
     if (length > size - at) return false;
-    *fields[i] = (struct span){record + at, length};
+    memcpy((char *)event + fields_at[i], &(struct span){record + at, length}, sizeof(struct span));
     at += length;
   }
   size_t raw = get_32(record + 36);

@@ -69,7 +69,7 @@ static void on_message(struct walk *walk, const struct json *m) {
                                    .user = user,
                                    .wamid = wamid,
                                    .type = type.len ? type : SPAN("unknown"),
-                                   .profile_name = json_text(json_path(contact, "profile.name")),
+                                   .profile_name = json_get_text(json_get(contact, "profile"), "name"),
                                    .raw = m->raw});
 }
 
@@ -137,7 +137,7 @@ static void on_change(struct walk *walk, const struct json *change) {
   // The replaced service's scripts send no field.
   struct span field = json_get_text(change, "field");
   if (!field.len) field = SPAN("messages");
-  struct span phone = json_text(json_path(value, "metadata.phone_number_id"));
+  struct span phone = json_get_text(json_get(value, "metadata"), "phone_number_id");
   bool conversation = span_eq(field, SPAN("messages")) || span_eq(field, SPAN("smb_message_echoes"));
   if (phone.len && !business_phone_id_valid(phone)) {
     quarantine(walk, change, SPAN("phone_number_id is not valid"));

@@ -100,7 +100,7 @@ static enum step_result step_room(struct delivery *d) {
 
 static enum step_result step_parse(struct delivery *d) {
   struct webhook *w = d->webhook;
-  shm_stage(w->slot, "webhook.parse", http_request_id(d->request));
+  shm_next_stage(w->slot, "webhook.parse");
   read_events(d);
   if (!d->readable) {
     metrics_add(w->slot, METRIC_WEBHOOK_QUARANTINED, 1);
@@ -132,7 +132,7 @@ static bool takes(struct delivery *d, const struct intake_event *event) {
 static enum step_result step_route(struct delivery *d) {
   struct webhook *w = d->webhook;
   size_t kept = 0, over = 0;
-  shm_stage(w->slot, "webhook.route", http_request_id(d->request));
+  shm_next_stage(w->slot, "webhook.route");
   for (size_t i = 0; i < w->event_count; i++) {
     d->refused_some = false;
     if (!takes(d, &w->events[i])) continue;
@@ -178,7 +178,7 @@ static void wait_for_commit(struct delivery *d) {
 
 static enum step_result step_append(struct delivery *d) {
   struct webhook *w = d->webhook;
-  shm_stage(w->slot, "webhook.append", http_request_id(d->request));
+  shm_next_stage(w->slot, "webhook.append");
   for (size_t i = 0; i < w->event_count; i++) {
     metrics_add(w->slot, kind_metrics[w->events[i].kind], 1);
     journal_append(w->journal, &w->events[i]);
