@@ -121,12 +121,19 @@ static void wake_dispatcher(const struct commit *commit) {
   (void)n; // a full counter wakes it as well
 }
 
+// Whether there is more of it to do. Over zeroes that are there already a flush has only data to write, not where it lies. What is never
+// flushed is better written once.
+static bool zero_ahead(const struct commit *commit, struct segment *segment) {
+  bool more = false;
+  if (!commit->options.sync) return false;
+  if (segment_zero_step(segment, true, &more) != ERR_OK) segment->zeroed = segment->size;
+  return more;
+}
+
 // One small piece of work that may be done while no batch waits; false when there is none.
 static bool prepare_step(struct commit *commit) {
   if (!atomic_load(&commit->healthy)) return false;
-  bool more = false;
-  if (segment_zero_step(&commit->current, commit->options.sync, &more) != ERR_OK) commit->current.zeroed = commit->current.size;
-  if (more) return true;
+  if (zero_ahead(commit, &commit->current)) return true;
   if (commit->current.used < commit->current.size / 2) return false;
   if (commit->next.fd < 0) {
     int64_t now = clock_mono_us();
@@ -134,8 +141,7 @@ static bool prepare_step(struct commit *commit) {
     commit->prepare_at_us = now + PROBE_US;
     return make_segment(commit, &commit->next, commit->options.segment_bytes) == ERR_OK;
   }
-  if (segment_zero_step(&commit->next, commit->options.sync, &more) != ERR_OK) commit->next.zeroed = commit->next.size;
-  return more;
+  return zero_ahead(commit, &commit->next);
 }
 
 // Waits for a batch or the end, preparing segments meanwhile. Called and left with the lock held.
