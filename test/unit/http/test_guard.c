@@ -315,6 +315,27 @@ static void a_request_is_taken_apart(void **state) {
   http__pool_free(&pool);
 }
 
+static void names_that_the_server_looks_at_are_known(void **state) {
+  (void)state;
+  static const char *const texts[] = {
+      P "Content-Length: 0\r\nContent-Type: a/b\r\nAuthorization: x\r\nX-Hub-Signature-256: sha256=0\r\nConnection: keep-alive\r\n"
+        "Expect: 100-continue\r\nContent-Encoding: gzip\r\nX-Forwarded-For: 10.0.0.1\r\nX-Request-ID: 1\r\nX-Hub-Signature: no\r\n\r\n",
+      CH "0\r\n\r\n",
+  };
+  static struct http__message m;
+  struct http__pool pool = {0};
+  for (size_t i = 0; i < COUNT_OF(texts); i++) {
+    assert_int_equal(feed(texts[i], strlen(texts[i]), 0, &m, &pool), DONE);
+    for (enum http__known known = HTTP__F_OTHER + 1; known < HTTP__F_COUNT; known++) {
+      bool either = known == HTTP__F_HOST;
+      bool second = known == HTTP__F_TRANSFER_ENCODING;
+      assert_int_equal(m.known_count[known], either || second == (i == 1));
+    }
+    http__block_release(&pool, &m.head);
+  }
+  http__pool_free(&pool);
+}
+
 static void connection_options_count_wherever_they_stand(void **state) {
   (void)state;
   static const struct {
@@ -345,6 +366,7 @@ int main(void) {
       cmocka_unit_test(lengths_are_limited),
       cmocka_unit_test(counts_are_limited),
       cmocka_unit_test(a_request_is_taken_apart),
+      cmocka_unit_test(names_that_the_server_looks_at_are_known),
       cmocka_unit_test(connection_options_count_wherever_they_stand),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
