@@ -99,8 +99,8 @@ static void start_work(struct dispatcher *dispatcher) {
   const struct config *config = process->config;
   struct why why = {0};
   make_keys(dispatcher);
+  make_spool(dispatcher); // before a directory that is SQLite, too: what the spool sets for all of SQLite counts only before its first use
   dispatcher->directory = process_directory(process);
-  make_spool(dispatcher);
   struct outbound_options outbound = {.loop = process->loop,
                                       .max_connections = (unsigned)config->graph_connections,
                                       .idle_connections = IDLE_CONNECTIONS};
