@@ -134,7 +134,7 @@ struct spool_job {
   char *phone_number_id, *user, *wamid, *type, *profile_name, *raw;
   struct spool_outgoing *outgoing; // in order
   size_t outgoing_count;
-  struct spool_turn *turns; // the conversation's last turns, oldest first
+  struct spool_turn *turns; // the conversation's last turns, oldest first: of spool_turns
   size_t turn_count;
 };
 void spool_job_free(struct spool_job *job);
@@ -142,8 +142,10 @@ void spool_job_free(struct spool_job *job);
 // The first waiting job of a conversation; job NULL and ERR_NOT_FOUND when there is none. When its answer is stored already, the first
 // unsent outgoing message is marked as flying in the same transaction; one that was flying already keeps unknown_since_us (set to now_us at
 // the first time).
-void spool_claim(struct spool *spool, int64_t conversation, unsigned turns_max, int64_t now_us,
+void spool_claim(struct spool *spool, int64_t conversation, int64_t now_us,
                  void (*on_claimed)(void *ctx, enum err result, struct spool_job *job), void *ctx);
+// Reads the last turns of the job's conversation into the job, which lives until on_read. Not every responder wants them.
+void spool_turns(struct spool *spool, struct spool_job *job, unsigned max, void (*on_read)(void *ctx, enum err result), void *ctx);
 
 // Stores the answer before it is sent: Graph message objects in order, the first one marked as flying. `user_text` and `answer_text`
 // become turns of the conversation unless absent. Arguments are copied. An answer may be empty (nothing to send).

@@ -93,7 +93,7 @@ struct job {
 };
 
 // Takes a conversation from the scheduler and walks its first job through the steps:
-// claim → business → token → (ask → store) → send … → finish.
+// claim → business → token → (turns → ask → store) → send … → finish.
 void job__begin(struct dispatch *d, struct conversation *conversation);
 // send.c: sends the first outgoing message that was not sent yet, or finishes.
 void job__send(struct job *job);

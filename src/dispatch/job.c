@@ -270,6 +270,28 @@ static void answer(struct job *job) {
   arena_free(&arena);
 }
 
+static void on_turns(void *ctx, enum err result) {
+  struct job *job = ctx;
+  ALWAYS(job->magic == JOB_MAGIC);
+  if (result != ERR_OK) {
+    job__finish(job, SPOOL_END_HOLD, 1000, "the spool cannot be read");
+    return;
+  }
+  answer(job);
+}
+
+// Who repeats what was said needs no turns.
+static void read_turns(struct job *job) {
+  const char *own = job->business->responder_type;
+  enum responder_type type;
+  if (!own[0] || responder_type_parse(span_of(own), &type) != ERR_OK) type = job->d->responder;
+  int64_t exchanges = job->d->config->responder_turns;
+  if (type == RESPONDER_ECHO || exchanges <= 0 || job->work->turns)
+    answer(job);
+  else
+    spool_turns(job->d->spool, job->work, (unsigned)exchanges * 2, on_turns, job);
+}
+
 // ---------------------------------------------------------------- business and token
 
 static enum err open_token(struct job *job, struct why *why) {
@@ -311,7 +333,7 @@ static void go_on(struct job *job) {
   if (job->work->answered)
     job__send(job);
   else
-    answer(job);
+    read_turns(job);
 }
 
 static void on_business(void *ctx, enum directory_answer found, const struct business *business) {
@@ -381,6 +403,5 @@ void job__begin(struct dispatch *d, struct conversation *conversation) {
   loop_timer_init(d->options.loop, &job->timer, ask_finish, job);
   d->asks++;
   metrics_set(d->slot, METRIC_JOBS_WORKING, scheduler_working(d->scheduler));
-  unsigned turns = d->config->responder_turns > 0 ? (unsigned)d->config->responder_turns * 2 : 0;
-  spool_claim(d->spool, conversation->id, turns, dispatch__steady_us(d), on_claimed, job);
+  spool_claim(d->spool, conversation->id, dispatch__steady_us(d), on_claimed, job);
 }

@@ -32,6 +32,7 @@ enum err verb__run_answer(struct store *store, struct verb *verb) {
   }
   int64_t conversation = sqlite3_column_int64(stmt, 0);
   bool answered = sqlite3_column_int(stmt, 1) != 0;
+  int64_t last_turn = sqlite3_column_int64(stmt, 2);
   sqlite3_reset(stmt);
   if (answered) {
     verb->result = ERR_EXISTS;
@@ -48,9 +49,7 @@ enum err verb__run_answer(struct store *store, struct verb *verb) {
     sql__text(stmt, 3, v->bodies[i]);
     if ((e = sql__run(stmt))) return e;
   }
-  e = turn__put(store, conversation, v->job, true, v->user_text, v->now_us);
-  if (!e) e = turn__put(store, conversation, v->job, false, v->answer_text, v->now_us);
-  return e;
+  return turn__put(store, conversation, last_turn, v->job, v->user_text, v->answer_text, v->now_us);
 }
 
 void verb__complete_answer(struct verb *verb) {

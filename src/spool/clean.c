@@ -6,6 +6,7 @@
 
 #define CLEAN_SEEN          5000
 #define CLEAN_JOBS          1000
+#define CLEAN_TURNS         1000
 #define CLEAN_CONVERSATIONS 1000
 #define CLEAN_KEPT          1000
 #define CLEAN_MANY          1000 // so much has gone that there is probably more
@@ -23,11 +24,12 @@ struct old_job {
 };
 
 enum err clean__job(struct store *store, int64_t job, int64_t conversation, int64_t state) {
+  enum err e = turn__delete(store, job);
+  if (e) return e;
   sqlite3_stmt *stmt = store->stmts[STMT_CLEAN_OUT];
   sql__i64(stmt, 1, STORE_OUT_FIRST(job));
   sql__i64(stmt, 2, STORE_OUT_LAST(job));
-  enum err e = sql__run(stmt);
-  if (e) return e;
+  if ((e = sql__run(stmt))) return e;
   stmt = store->stmts[STMT_CLEAN_JOB];
   sql__i64(stmt, 1, job);
   if ((e = sql__run(stmt))) return e;
@@ -90,17 +92,37 @@ struct conversation {
   int64_t id, cutoff_us;
 };
 
-static enum err clean_conversation(struct store *store, struct clean_verb *v, const struct conversation *c) {
-  sqlite3_stmt *stmt = store->stmts[STMT_CLEAN_TURNS];
-  sql__i64(stmt, 1, c->id);
-  sql__i64(stmt, 2, c->cutoff_us);
+// Most turns go with their jobs; these are of dead letters and of jobs that a tool has dropped. Like jobs, they are in the order of
+// receipt.
+static enum err clean_turns(struct store *store, struct clean_verb *v) {
+  struct store_state *s = &store->state;
+  sqlite3_stmt *stmt = store->stmts[STMT_CLEAN_TURNS_UPTO];
+  sql__i64(stmt, 1, s->clean_turn);
+  sql__i64(stmt, 2, CLEAN_TURNS);
+  bool row = false;
+  enum err e = sql__row(stmt, &row);
+  if (e) return e;
+  int64_t upto = sqlite3_column_int64(stmt, 0);
+  bool end = sqlite3_column_int64(stmt, 1) >= v->cutoff_us || sqlite3_column_int64(stmt, 2) < CLEAN_TURNS;
+  sqlite3_reset(stmt);
+  stmt = store->stmts[STMT_CLEAN_TURNS];
+  sql__i64(stmt, 1, s->clean_turn);
+  sql__i64(stmt, 2, upto);
+  sql__i64(stmt, 3, v->cutoff_us);
+  s->clean_turn = end ? 0 : upto;
+  v->more |= !end;
   size_t gone = 0;
-  enum err e = sql__change(stmt, &gone);
+  e = sql__change(stmt, &gone);
   v->rows += gone;
+  return e;
+}
+
+static enum err clean_conversation(struct store *store, struct clean_verb *v, const struct conversation *c) {
+  enum err e = turn__clean_old(store, c->id, c->cutoff_us, &v->rows);
   return e ? e : clean__conversation(store, c->id, c->cutoff_us, &v->rows);
 }
 
-// Old turns, and conversations that have neither jobs nor turns nor a recent message.
+// Conversations that have neither jobs nor turns nor a recent message.
 static enum err clean_conversations(struct store *store, struct clean_verb *v) {
   struct conversation seen[CLEAN_CONVERSATIONS];
   size_t count = 0;
@@ -171,6 +193,7 @@ enum err verb__run_clean(struct store *store, struct verb *verb) {
   struct clean_verb *v = (struct clean_verb *)verb;
   enum err e = seen__clean(store, v->now_us, CLEAN_SEEN, &v->rows);
   if (!e) e = clean_jobs(store, v);
+  if (!e) e = clean_turns(store, v);
   if (!e) e = clean_conversations(store, v);
   if (!e) e = clean_kept(store, v);
   if (!e) e = clean_statuses(store, v);

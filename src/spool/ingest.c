@@ -124,7 +124,8 @@ enum err verb__run_ingest(struct store *store, struct verb *verb) {
     enum err e = take(store, &v->items[i], v->now_us, &v->fates[i]);
     if (e) return e;
   }
-  if (!v->marked) return ERR_OK;
+  enum err e = seen__move(store, v->count);
+  if (e || !v->marked) return e;
   // Also that of a finished file stays until the file is gone: a crash between the two must not take the file for a new one.
   sqlite3_stmt *stmt = store->stmts[STMT_POSITION_PUT];
   sql__text(stmt, 1, span_of(v->file));

@@ -23,7 +23,6 @@ void spool_job_free(struct spool_job *job) {
 struct claim_verb {
   struct verb verb;
   int64_t conversation, now_us;
-  unsigned turns_max;
   struct spool_job *job;
   void (*on_claimed)(void *ctx, enum err result, struct spool_job *job);
 };
@@ -57,8 +56,7 @@ enum err verb__run_claim(struct store *store, struct verb *verb) {
   v->job = read_job(stmt, v->conversation);
   sqlite3_reset(stmt);
   claim__note(store, v->job->id, v->conversation);
-  e = turn__list(store, v->job, v->turns_max);
-  if (!e && v->job->answered) e = out__list(store, v->job);
+  if (v->job->answered) e = out__list(store, v->job);
   if (!e && v->job->answered) e = out__fly(store, v->job, v->now_us);
   return e;
 }
@@ -74,11 +72,10 @@ void verb__complete_claim(struct verb *verb) {
   free(v);
 }
 
-void spool_claim(struct spool *spool, int64_t conversation, unsigned turns_max, int64_t now_us,
+void spool_claim(struct spool *spool, int64_t conversation, int64_t now_us,
                  void (*on_claimed)(void *ctx, enum err result, struct spool_job *job), void *ctx) {
   struct claim_verb *v = verb__new(VERB_CLAIM, sizeof *v, ctx);
   v->conversation = conversation;
-  v->turns_max = turns_max;
   v->now_us = now_us;
   v->on_claimed = on_claimed;
   spool__ask(spool, &v->verb);
@@ -125,7 +122,7 @@ static enum err end_job(struct store *store, const struct spool_finish *f, int64
     store->state.skipped++;
   else
     store->state.dead++;
-  return end->state == SPOOL_JOB_DEAD ? ERR_OK : retention__ended(store, conversation, f->job, f->now_us);
+  return retention__ended(store, conversation, f->job, f->now_us);
 }
 
 static enum err conversation_of(struct store *store, int64_t job, int64_t *conversation) {

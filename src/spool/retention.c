@@ -1,8 +1,9 @@
 // Numbers whose messages are kept for a time of their own: who they are, and the sweep that deletes what is over. Asked on the dispatcher's
 // loop, run on the spool's thread.
 //
-// `ended` has the finished jobs of these numbers alone, by number and end: what is over is one descent per number, whatever else is in the
-// spool, and a time that is changed holds for all that is there. A number that has just got one is `filled` by a walk over all jobs.
+// `ended` has the jobs of these numbers alone that are not waiting, by number and end: what is over is one descent per number, whatever
+// else is in the spool, and a time that is changed holds for all that is there. A number that has just got one is `filled` by a walk over
+// all jobs.
 #include "spool/verbs.h"
 
 #include <stdlib.h>
@@ -162,7 +163,8 @@ static enum err fill(struct store *store, bool *more) {
 struct expire_verb {
   struct verb verb;
   int64_t now_us;
-  size_t rows; // gone
+  size_t rows; // looked at, which is bounded
+  size_t gone;
   bool more;
   spool_swept *on_done;
 };
@@ -177,11 +179,14 @@ struct ended {
 };
 
 // All that is of one message: the job, its answers and what became of them, its turns, and the conversation when that was the last of it.
-static enum err expire_job(struct store *store, int64_t job, int64_t cutoff_us) {
+// Of a dead letter, and of one that a tool has put back or dropped since, the turns alone.
+static enum err expire_job(struct store *store, int64_t job, int64_t cutoff_us, size_t *gone) {
+  enum err e = turn__delete(store, job);
+  if (e) return e;
   sqlite3_stmt *stmt = store->stmts[STMT_JOB_ENDED];
   sql__i64(stmt, 1, job);
   bool row = false;
-  enum err e = sql__row(stmt, &row);
+  e = sql__row(stmt, &row);
   if (e || !row) return e;
   int64_t conversation = sqlite3_column_int64(stmt, 0), state = sqlite3_column_int64(stmt, 1);
   sqlite3_reset(stmt);
@@ -189,8 +194,8 @@ static enum err expire_job(struct store *store, int64_t job, int64_t cutoff_us) 
   sql__i64(stmt, 1, STORE_OUT_FIRST(job));
   sql__i64(stmt, 2, STORE_OUT_LAST(job));
   e = sql__run(stmt);
-  if (!e) e = turn__delete(store, conversation, job);
   if (!e) e = clean__job(store, job, conversation, state);
+  (*gone)++;
   size_t conversations = 0; // jobs are what is counted
   return e ? e : clean__conversation(store, conversation, cutoff_us, &conversations);
 }
@@ -211,7 +216,7 @@ static enum err expire_jobs(struct store *store, struct expire_verb *v, const st
   }
   stmt = store->stmts[STMT_ENDED_DELETE];
   for (size_t i = 0; i < count; i++) {
-    enum err e = expire_job(store, old[i].job, cutoff_us);
+    enum err e = expire_job(store, old[i].job, cutoff_us, &v->gone);
     if (e) return e;
     sql__i64(stmt, 1, number->id);
     sql__i64(stmt, 2, old[i].at_us);
@@ -228,7 +233,11 @@ static enum err expire_kept(struct store *store, struct expire_verb *v, const st
   sql__text(stmt, 1, span_of(number->phone_number_id));
   sql__i64(stmt, 2, cutoff_us);
   sql__i64(stmt, 3, (int64_t)(EXPIRE_ROWS - v->rows));
-  return clean__kept(store, stmt, &v->rows);
+  size_t gone = 0;
+  enum err e = clean__kept(store, stmt, &gone);
+  v->rows += gone;
+  v->gone += gone;
+  return e;
 }
 
 // It goes by the deployment's retention again: its jobs are found by the walk that finds all others.
@@ -320,7 +329,7 @@ enum err verb__run_expire(struct store *store, struct verb *verb) {
 
 void verb__complete_expire(struct verb *verb) {
   struct expire_verb *v = (struct expire_verb *)verb;
-  if (v->on_done) v->on_done(verb->ctx, verb->result, verb->result ? 0 : v->rows, v->more && !verb->result);
+  if (v->on_done) v->on_done(verb->ctx, verb->result, verb->result ? 0 : v->gone, v->more && !verb->result);
   free(v);
 }
 

@@ -58,6 +58,15 @@ static const struct migration {
      "CREATE TABLE ended(number INTEGER NOT NULL, at_us INTEGER NOT NULL, job INTEGER NOT NULL, PRIMARY KEY (number, at_us, job)) STRICT,"
      "  WITHOUT ROWID;"
      "CREATE INDEX kept_number ON kept(phone_number_id, received_us) WHERE phone_number_id <> '';"},
+    {4,
+     // What a message writes goes to the ends of tables, so that messages share pages: ids wait here until many go into `seen` at once, and
+     // a message's turns are a row in the order of jobs, from which `before` leads on to the one before it in the conversation. What older
+     // versions wrote into `turns` is read until it is cleaned away.
+     "CREATE TABLE seen_recent(n INTEGER PRIMARY KEY, bucket INTEGER NOT NULL, id BLOB NOT NULL) STRICT;"
+     "CREATE TABLE exchanges("
+     "  job INTEGER PRIMARY KEY, conversation INTEGER NOT NULL, before INTEGER NOT NULL, at_us INTEGER NOT NULL,"
+     "  user_text TEXT, answer_text TEXT) STRICT;"
+     "ALTER TABLE conversations ADD COLUMN last_turn INTEGER NOT NULL DEFAULT 0;"},
 };
 #define SCHEMA_VERSION (migrations[COUNT_OF(migrations) - 1].version)
 

@@ -1,13 +1,20 @@
 // The memory of event ids: which (phone number, wamid, kind) was taken before. Runs on the spool's thread.
+//
+// Ids are random: each that went straight into its place in the tree would change a page of its own, and a transaction would cost as many
+// pages as it has ids. So they are first appended to a table that is in the order of their coming, and remembered (seen_recent.c); when
+// there are many, they go into the tree in its order, some with each transaction, so that a page takes many of them at once.
 #include "spool/store.h"
+
+#include <string.h>
 
 // Meta delivers again for up to 7 days; 8 are promised. Ids are kept by buckets of four days: with this one and the two before it, the
 // memory reaches back 8 to 12 days, a look-up costs three descents at most, and forgetting a bucket cuts off one end of the tree.
 #define BUCKET_US    (INT64_C(4) * 86400 * 1000000)
 #define BUCKETS_KEPT 3
-#define SEEN_BYTES   16
+// For each new id two are moved on, so that a round ends before the next one is due.
+#define MOVED_EACH 2
 
-enum err seen__load(struct store *store) {
+static enum err load_buckets(struct store *store) {
   struct store_state *s = &store->state;
   sqlite3_stmt *stmt = store->stmts[STMT_SEEN_NEXT_BUCKET];
   int64_t bucket = INT64_MIN;
@@ -22,6 +29,27 @@ enum err seen__load(struct store *store) {
     s->buckets[s->bucket_count++] = bucket;
   }
   return ERR_OK;
+}
+
+static enum err load_recent(struct store *store) {
+  struct seen_recent *recent = &store->recent;
+  recent__clear(recent);
+  sqlite3_stmt *stmt = store->stmts[STMT_RECENT_LIST];
+  for (;;) {
+    bool row = false;
+    enum err e = sql__row(stmt, &row);
+    if (e) return e;
+    if (!row) return ERR_OK;
+    struct seen_id id = {.n = sqlite3_column_int64(stmt, 0), .bucket = sqlite3_column_int64(stmt, 1)};
+    struct span bytes = sql__span(stmt, 2);
+    if (bytes.len == sizeof id.id) memcpy(id.id, bytes.ptr, sizeof id.id);
+    recent__add(recent, &id);
+  }
+}
+
+enum err seen__load(struct store *store) {
+  enum err e = load_buckets(store);
+  return e ? e : load_recent(store);
 }
 
 // The bucket to add to. Every one that exists is searched, also one of a future that a clock which was set back has seen.
@@ -47,6 +75,16 @@ static enum err find(struct store *store, int64_t bucket, struct span id, bool *
   return ERR_OK;
 }
 
+static enum err add(struct store *store, const struct seen_id *id) {
+  sqlite3_stmt *stmt = store->stmts[STMT_RECENT_ADD];
+  sql__i64(stmt, 1, id->n);
+  sql__i64(stmt, 2, id->bucket);
+  sql__blob(stmt, 3, (struct span){(const char *)id->id, sizeof id->id});
+  enum err e = sql__run(stmt);
+  if (!e) recent__add(&store->recent, id);
+  return e;
+}
+
 enum err seen__take(struct store *store, const struct spool_item *item, int64_t now_us, bool *duplicate) {
   struct buf *key = &store->scratch;
   buf_clear(key);
@@ -55,32 +93,52 @@ enum err seen__take(struct store *store, const struct spool_item *item, int64_t 
   buf_add_span(key, item->wamid);
   buf_add_byte(key, '\0');
   buf_add_span(key, item->dedup);
-  uint8_t hash[SEEN_BYTES];
-  hash_stable128(key->data, key->len, hash);
-  struct span id = {(const char *)hash, sizeof hash};
+  struct seen_id id = {.n = store->recent.next_n, .bucket = now_us / BUCKET_US};
+  hash_stable128(key->data, key->len, id.id);
 
-  int64_t bucket = open_bucket(&store->state, now_us / BUCKET_US);
-  enum err e = ERR_OK;
-  bool found = false;
+  bool found = recent__has(&store->recent, id.id);
   for (size_t i = 0; i < store->state.bucket_count && !found; i++) {
-    if (store->state.buckets[i] == bucket) continue;
-    if ((e = find(store, store->state.buckets[i], id, &found))) return e;
+    enum err e = find(store, store->state.buckets[i], (struct span){(const char *)id.id, sizeof id.id}, &found);
+    if (e) return e;
   }
-  if (!found) {
-    sqlite3_stmt *stmt = store->stmts[STMT_SEEN_ADD];
-    sql__i64(stmt, 1, bucket);
-    sql__blob(stmt, 2, id);
-    size_t added = 0;
-    if ((e = sql__change(stmt, &added))) return e;
-    found = added == 0;
+  enum err e = found ? ERR_OK : add(store, &id);
+  if (!e) *duplicate = found;
+  return e;
+}
+
+static enum err move_one(struct store *store, const struct seen_id *id) {
+  sqlite3_stmt *stmt = store->stmts[STMT_SEEN_ADD];
+  sql__i64(stmt, 1, open_bucket(&store->state, id->bucket));
+  sql__blob(stmt, 2, (struct span){(const char *)id->id, sizeof id->id});
+  return sql__run(stmt);
+}
+
+// What a round has moved is forgotten here, and its rows go, too, a piece at a time. Until they are gone a restart begins the round anew.
+static enum err delete_moved(struct store *store, size_t max) {
+  struct seen_recent *recent = &store->recent;
+  int64_t upto = recent->first_n + (int64_t)max < recent->moved_n ? recent->first_n + (int64_t)max : recent->moved_n;
+  sqlite3_stmt *stmt = store->stmts[STMT_RECENT_DELETE];
+  sql__i64(stmt, 1, upto);
+  recent->first_n = upto;
+  return sql__run(stmt);
+}
+
+enum err seen__move(struct store *store, size_t taken) {
+  struct seen_recent *recent = &store->recent;
+  size_t max = taken * MOVED_EACH;
+  if (recent->first_n < recent->moved_n) return delete_moved(store, max);
+  if (!recent->order_count && !recent__sort(recent)) return ERR_OK;
+  for (; max > 0 && recent->moved < recent->order_count; max--) {
+    enum err e = move_one(store, &recent->ids[recent->order[recent->moved].index]);
+    if (e) return e;
+    recent->moved++;
   }
-  *duplicate = found;
+  if (recent->moved == recent->order_count) recent__drop_moved(recent);
   return ERR_OK;
 }
 
-enum err seen__clean(struct store *store, int64_t now_us, size_t max, size_t *rows) {
+static enum err clean_tree(struct store *store, int64_t keep_from, size_t max, size_t *rows) {
   struct store_state *s = &store->state;
-  int64_t keep_from = now_us / BUCKET_US - (BUCKETS_KEPT - 1);
   size_t i = 0;
   while (i < s->bucket_count && s->buckets[i] >= keep_from)
     i++;
@@ -97,4 +155,22 @@ enum err seen__clean(struct store *store, int64_t now_us, size_t max, size_t *ro
   for (; i < s->bucket_count; i++)
     s->buckets[i] = s->buckets[i + 1];
   return ERR_OK;
+}
+
+// Those of a bucket that is over go all at once: there are not many, and it is once in four days.
+static enum err clean_recent(struct store *store, int64_t keep_from, size_t *rows) {
+  if (!recent__older(&store->recent, keep_from)) return ERR_OK;
+  sqlite3_stmt *stmt = store->stmts[STMT_RECENT_CLEAN];
+  sql__i64(stmt, 1, keep_from);
+  size_t gone = 0;
+  enum err e = sql__change(stmt, &gone);
+  if (e) return e;
+  *rows += gone;
+  return load_recent(store);
+}
+
+enum err seen__clean(struct store *store, int64_t now_us, size_t max, size_t *rows) {
+  int64_t keep_from = now_us / BUCKET_US - (BUCKETS_KEPT - 1);
+  enum err e = clean_recent(store, keep_from, rows);
+  return e ? e : clean_tree(store, keep_from, max, rows);
 }

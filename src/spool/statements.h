@@ -11,7 +11,8 @@
   X(DATA_VERSION, "PRAGMA data_version") \
   X(SPOOL_READ, "SELECT name, next_job, next_conversation, waiting, dead, boot_id, boot_us, wall_us, steady_us FROM spool") \
   X(SPOOL_WRITE, "UPDATE spool SET next_job = ?1, next_conversation = ?2, waiting = waiting + ?3, done = done + ?4," \
-    " skipped = skipped + ?5, dead = dead + ?6, kept = kept + ?7, quarantined = quarantined + ?8 RETURNING waiting, dead") \
+    " skipped = skipped + ?5, dead = dead + ?6, kept = kept + ?7, quarantined = quarantined + ?8") \
+  X(SPOOL_COUNTS, "SELECT waiting, dead FROM spool") \
   X(CLOCK_WRITE, "UPDATE spool SET boot_id = ?1, boot_us = ?2, wall_us = ?3, steady_us = ?4") \
   /* journal positions */ \
   X(POSITION_LIST, "SELECT file, offset FROM positions ORDER BY file") \
@@ -24,6 +25,10 @@
   X(SEEN_NEXT_BUCKET, "SELECT bucket FROM seen WHERE bucket > ?1 ORDER BY bucket LIMIT 1") \
   X(SEEN_CLEAN, "DELETE FROM seen WHERE bucket = ?1 AND id <= coalesce((SELECT id FROM seen WHERE bucket = ?1 ORDER BY id" \
     " LIMIT 1 OFFSET ?2), x'ffffffffffffffffffffffffffffffff')") \
+  X(RECENT_LIST, "SELECT n, bucket, id FROM seen_recent ORDER BY n") \
+  X(RECENT_ADD, "INSERT INTO seen_recent(n, bucket, id) VALUES(?1, ?2, ?3)") \
+  X(RECENT_DELETE, "DELETE FROM seen_recent WHERE n <= ?1") \
+  X(RECENT_CLEAN, "DELETE FROM seen_recent WHERE bucket < ?1") \
   /* ingest */ \
   X(CONVERSATION_FIND, "SELECT id FROM conversations WHERE phone_number_id = ?1 AND user = ?2") \
   X(CONVERSATION_ADD, "INSERT INTO conversations(id, phone_number_id, user, last_inbound_us, jobs) VALUES(?1, ?2, ?3, ?4, ?5)") \
@@ -44,7 +49,8 @@
     " j.type, j.profile_name, j.raw FROM jobs j INDEXED BY jobs_waiting CROSS JOIN conversations c ON c.id = j.conversation" \
     " WHERE j.state = 0 AND j.conversation = ?1 ORDER BY j.id LIMIT 1") \
   X(JOB_MORE, "SELECT 1 FROM jobs INDEXED BY jobs_waiting WHERE state = 0 AND conversation = ?1 LIMIT 1") \
-  X(JOB_CONVERSATION, "SELECT conversation, answered FROM jobs WHERE id = ?1 AND state = 0") \
+  X(JOB_CONVERSATION, "SELECT j.conversation, j.answered, c.last_turn FROM jobs j CROSS JOIN conversations c ON c.id = j.conversation" \
+    " WHERE j.id = ?1 AND j.state = 0") \
   X(JOB_ANSWERED, "UPDATE jobs SET answered = 1 WHERE id = ?1") \
   X(JOB_END, "UPDATE jobs SET state = ?2, attempts = attempts + ?3, next_us = ?4, finished_us = ?5, reason = ?6" \
     " WHERE id = ?1 AND state = 0") \
@@ -59,10 +65,18 @@
   /* What is known to be sent stays sent. */ \
   X(OUT_LANDED, "UPDATE outgoing SET state = ?2, unknown_since_us = CASE WHEN ?2 <> 1 THEN 0 WHEN unknown_since_us = 0 THEN ?3" \
     " ELSE unknown_since_us END WHERE id = ?1 AND state <> 2") \
-  /* turns: id = job * 2, + 1 for the answer */ \
-  X(TURN_PUT, "INSERT OR IGNORE INTO turns(conversation, id, at_us, text) VALUES(?1, ?2, ?3, ?4)") \
-  X(TURN_LIST, "SELECT id, text FROM turns WHERE conversation = ?1 ORDER BY id DESC LIMIT ?2") \
-  X(TURN_DELETE, "DELETE FROM turns WHERE conversation = ?1 AND id IN (?2, ?3)") \
+  /* turns: of a message both in one row, `before` leads to the one before it */ \
+  X(TURN_ADD, "INSERT INTO exchanges(job, conversation, before, at_us, user_text, answer_text) VALUES(?1, ?2, ?3, ?4, ?5, ?6)") \
+  X(TURN_LAST, "SELECT last_turn FROM conversations WHERE id = ?1") \
+  X(TURN_SET_LAST, "UPDATE conversations SET last_turn = ?2 WHERE id = ?1") \
+  X(TURN_GET, "SELECT before, user_text, answer_text FROM exchanges WHERE job = ?1 AND conversation = ?2") \
+  X(TURN_FOLLOW, "UPDATE exchanges SET before = ?2 WHERE job = ?1") \
+  X(TURN_DELETE, "DELETE FROM exchanges WHERE job = ?1") \
+  /* of older versions: id = job * 2, + 1 for the answer */ \
+  X(OLD_TURNS, "SELECT EXISTS(SELECT 1 FROM turns)") \
+  X(OLD_TURN_LIST, "SELECT id, text FROM turns WHERE conversation = ?1 ORDER BY id DESC LIMIT ?2") \
+  X(OLD_TURN_DELETE, "DELETE FROM turns WHERE conversation = (SELECT conversation FROM jobs WHERE id = ?1) AND id IN (?1 * 2, ?1 * 2 + 1)") \
+  X(OLD_TURN_CLEAN, "DELETE FROM turns WHERE conversation = ?1 AND at_us < ?2") \
   /* cleaning; a number with a retention of its own is left out */ \
   X(CLEAN_JOB_SCAN, "SELECT id, conversation, state, finished_us, received_us FROM jobs WHERE id > ?1 ORDER BY id LIMIT ?2") \
   X(CLEAN_JOB, "DELETE FROM jobs WHERE id = ?1") \
@@ -70,9 +84,11 @@
   X(CLEAN_JOB_GONE, "UPDATE conversations SET jobs = jobs - 1 WHERE id = ?1") \
   X(CLEAN_CONVERSATION_SCAN, "SELECT id, (SELECT r.retention_us FROM retentions r WHERE r.phone_number_id = c.phone_number_id)" \
     " FROM conversations c WHERE id > ?1 ORDER BY id LIMIT ?2") \
-  X(CLEAN_TURNS, "DELETE FROM turns WHERE conversation = ?1 AND at_us < ?2") \
+  X(CLEAN_TURNS_UPTO, "SELECT max(job), max(at_us), count(*) FROM (SELECT job, at_us FROM exchanges WHERE job > ?1 ORDER BY job LIMIT ?2)") \
+  X(CLEAN_TURNS, "DELETE FROM exchanges WHERE job > ?1 AND job <= ?2 AND at_us < ?3 AND NOT EXISTS(SELECT 1 FROM conversations c" \
+    " CROSS JOIN retentions r ON r.phone_number_id = c.phone_number_id WHERE c.id = exchanges.conversation AND r.retention_us > 0)") \
   X(CLEAN_CONVERSATION, "DELETE FROM conversations WHERE id = ?1 AND last_inbound_us < ?2 AND jobs <= 0" \
-    " AND NOT EXISTS(SELECT 1 FROM turns WHERE conversation = ?1)") \
+    " AND NOT EXISTS(SELECT 1 FROM exchanges WHERE job = last_turn) AND NOT EXISTS(SELECT 1 FROM turns WHERE conversation = ?1)") \
   X(CLEAN_KEPT_UPTO, "SELECT max(id), max(received_us), count(*) FROM (SELECT id, received_us FROM kept WHERE id > ?1 ORDER BY id LIMIT ?2)") \
   X(CLEAN_KEPT, "DELETE FROM kept WHERE id > ?1 AND id <= ?2 AND received_us < ?3 AND NOT EXISTS(SELECT 1 FROM retentions r" \
     " WHERE r.phone_number_id = kept.phone_number_id AND r.retention_us > 0) RETURNING what") \
@@ -103,7 +119,7 @@
   X(FILL_UPTO, "SELECT coalesce(max(id), 0) FROM (SELECT id FROM jobs WHERE id > ?1 ORDER BY id LIMIT ?2)") \
   X(FILL, "INSERT OR IGNORE INTO ended(number, at_us, job) SELECT r.id, j.finished_us, j.id FROM jobs j CROSS JOIN conversations c" \
     " ON c.id = j.conversation CROSS JOIN retentions r ON r.phone_number_id = c.phone_number_id" \
-    " WHERE j.id > ?1 AND j.id <= ?2 AND j.state IN (1, 2) AND r.filled = 2 AND r.retention_us > 0") \
+    " WHERE j.id > ?1 AND j.id <= ?2 AND j.state IN (1, 2, 3) AND r.filled = 2 AND r.retention_us > 0") \
   X(FILL_END, "UPDATE retentions SET filled = 1 WHERE filled = 2")
 // clang-format on
 

@@ -5,6 +5,7 @@
 #include <sqlite3.h>
 
 #include "wahook/spool.h"
+#include "spool/seen_recent.h"
 #include "spool/statements.h"
 
 #define STORE_APPLICATION_ID 0x77686b73 // "whks"
@@ -23,9 +24,9 @@ struct store_state {
   int64_t waiting, done, skipped, dead, kept, quarantined;
   int64_t buckets[STORE_BUCKETS]; // days of seen ids that exist, oldest first
   size_t bucket_count;
-  int64_t clean_job, clean_conversation, clean_kept; // how far the cleaning got
-  int64_t numbers;                                   // with a retention of their own
-  int64_t expire_number, fill_job;                   // how far their sweep and their walk got
+  int64_t clean_job, clean_turn, clean_conversation, clean_kept; // how far the cleaning got
+  int64_t numbers;                                               // with a retention of their own
+  int64_t expire_number, fill_job;                               // how far their sweep and their walk got
   bool expire_again, fill_due;
 };
 
@@ -41,6 +42,8 @@ struct store {
   struct clock_steady clock; // as it was kept when the store was opened
   bool unwiped, wipe;        // something was deleted that is still in the WAL; it goes with the next commit
   struct store_claim *claims;
+  struct seen_recent recent; // not taken back by a rollback but read again
+  bool old_turns;            // there are some in the table of older versions
   struct buf scratch;
 };
 
@@ -72,6 +75,9 @@ enum err sql__number(sqlite3 *db, const char *text, int64_t *out) MUST_CHECK;
 // schema.c: ERR_FORMAT for a foreign database, ERR_VERSION for a newer one. `migrate`: brings an older or empty one up to date.
 enum err schema__check(sqlite3 *db, const char *path, bool migrate, struct why *why) MUST_CHECK;
 
+// page_cache.c: before SQLite is in use; later it changes nothing
+void page_cache__watch(void);
+
 // clock.c: reads it from four columns
 void clock__read(sqlite3_stmt *stmt, int column, struct clock_steady *clock);
 
@@ -85,6 +91,8 @@ void claim__forget_all(struct store *store);
 enum err seen__load(struct store *store) MUST_CHECK;
 // Remembers an item's id; *duplicate when it was known.
 enum err seen__take(struct store *store, const struct spool_item *item, int64_t now_us, bool *duplicate) MUST_CHECK;
+// Moves some of the recent ids on to where they stay: as many as suits a batch of that size.
+enum err seen__move(struct store *store, size_t taken) MUST_CHECK;
 enum err seen__clean(struct store *store, int64_t now_us, size_t max, size_t *rows) MUST_CHECK;
 
 // clean.c: parts of it, for the sweep of numbers with a retention of their own
@@ -104,9 +112,11 @@ enum err status__take(struct store *store, const struct spool_item *item, int64_
 const char *status__name(int64_t status);
 
 // turns.c
-enum err turn__put(struct store *store, int64_t conversation, int64_t job, bool from_user, struct span text, int64_t now_us) MUST_CHECK;
-enum err turn__delete(struct store *store, int64_t conversation, int64_t job) MUST_CHECK;
-enum err turn__list(struct store *store, struct spool_job *job, unsigned max) MUST_CHECK;
+enum err turn__put(struct store *store, int64_t conversation, int64_t last_turn, int64_t job, struct span user_text,
+                   struct span answer_text, int64_t now_us) MUST_CHECK;
+enum err turn__delete(struct store *store, int64_t job) MUST_CHECK;
+// Those of a conversation that are older than that by the way older versions kept them.
+enum err turn__clean_old(struct store *store, int64_t conversation, int64_t cutoff_us, size_t *rows) MUST_CHECK;
 
 // outgoing.c
 enum err out__list(struct store *store, struct spool_job *job) MUST_CHECK;

@@ -80,6 +80,7 @@ enum err store__connect(const char *path, bool create, sqlite3 **out, struct why
   sqlite3 *db = NULL;
   // Statistics would take a lock for each of the hundred allocations that a message costs. Refused once SQLite is in use.
   (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+  page_cache__watch();
   // NOMUTEX: a connection belongs to one thread at a time.
   int rc = sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
   if (rc == SQLITE_OK) {
@@ -125,6 +126,10 @@ static enum err load(struct store *store) {
   clock__read(stmt, 5, &store->clock);
   sqlite3_reset(stmt);
   if ((e = seen__load(store))) return e;
+  stmt = store->stmts[STMT_OLD_TURNS];
+  if ((e = sql__row(stmt, &row))) return e;
+  store->old_turns = sqlite3_column_int(stmt, 0) != 0;
+  sqlite3_reset(stmt);
   stmt = store->stmts[STMT_RETENTION_COUNT];
   if ((e = sql__row(stmt, &row))) return e;
   store->state.numbers = sqlite3_column_int64(stmt, 0);
@@ -161,13 +166,15 @@ void store__close(struct store *store) {
   int rc = sqlite3_close(store->db);
   ALWAYS(rc == SQLITE_OK);
   claim__forget_all(store);
+  recent__free(&store->recent);
   buf_free(&store->scratch);
   free(store);
 }
 
 enum err store__begin(struct store *store, bool writes) {
   store->saved = store->state;
-  return sql__run(store->stmts[writes ? STMT_BEGIN_WRITE : STMT_BEGIN_READ]);
+  enum err e = sql__run(store->stmts[writes ? STMT_BEGIN_WRITE : STMT_BEGIN_READ]);
+  return !e && writes && store->recent.stale ? seen__load(store) : e;
 }
 
 static bool counted(const struct store_state *now, const struct store_state *before) {
@@ -181,13 +188,17 @@ static enum err write_counters(struct store *store, uint64_t *waiting, uint64_t 
   const int64_t values[] = {s->next_job, s->next_conversation, s->waiting, s->done, s->skipped, s->dead, s->kept, s->quarantined};
   for (size_t i = 0; i < COUNT_OF(values); i++)
     sql__i64(stmt, (int)i + 1, values[i]);
-  bool row = false;
-  enum err e = sql__row(stmt, &row);
+  enum err e = sql__run(stmt);
   if (e) return e;
+  // Not by RETURNING, which opens a table of its own for the one row.
+  stmt = store->stmts[STMT_SPOOL_COUNTS];
+  bool row = false;
+  if ((e = sql__row(stmt, &row))) return e;
   if (!row) return ERR_FORMAT;
   *waiting = (uint64_t)sqlite3_column_int64(stmt, 0);
   *dead = (uint64_t)sqlite3_column_int64(stmt, 1);
-  return sql__run(stmt);
+  sqlite3_reset(stmt);
+  return ERR_OK;
 }
 
 // What was deleted is still in the WAL, from when it was written. One that a tool reads just now is emptied after a later sweep.
@@ -221,6 +232,7 @@ void store__rollback(struct store *store) {
   // Some errors (a full disk) have rolled back by themselves.
   if (!sqlite3_get_autocommit(store->db)) sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
   store->state = store->saved;
+  store->recent.stale = true;
 }
 
 enum err store__refresh(struct store *store) {

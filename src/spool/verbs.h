@@ -12,6 +12,7 @@
   X(PAGE, page, false)                                                                                                                     \
   X(CHANGED, changed, false)                                                                                                               \
   X(CLAIM, claim, true)                                                                                                                    \
+  X(TURNS, turns, false)                                                                                                                   \
   X(ANSWER, answer, true)                                                                                                                  \
   X(SENT, sent, true)                                                                                                                      \
   X(FINISH, finish, true)                                                                                                                  \

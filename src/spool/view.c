@@ -151,6 +151,9 @@ static const char *const revive_steps[] = {
 };
 static const char *const hurry_steps[] = {"UPDATE jobs SET next_us = 0 WHERE id = ?1 AND state = 0"};
 static const char *const drop_steps[] = {
+    // Its turns stay in the conversation for the time that its number keeps messages.
+    "INSERT OR IGNORE INTO ended(number, at_us, job) SELECT r.id, e.at_us, e.job FROM exchanges e CROSS JOIN conversations c"
+    " ON c.id = e.conversation CROSS JOIN retentions r ON r.phone_number_id = c.phone_number_id WHERE e.job = ?1",
     "DELETE FROM outgoing WHERE id >= ?1 * 4096 AND id < (?1 + 1) * 4096",
     "UPDATE spool SET dead = dead - (SELECT state = 3 FROM jobs WHERE id = ?1), waiting = waiting - (SELECT state = 0 FROM jobs WHERE id = "
     "?1)",

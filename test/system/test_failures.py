@@ -276,7 +276,7 @@ def test_a_start_with_a_million_waiting_jobs(world):
     body = json.dumps(message("wamid.x", "n0"))
     with contextlib.closing(sqlite3.connect(first.state / "spool.db")) as db:
         db.execute("PRAGMA synchronous = OFF")
-        db.executemany("INSERT INTO conversations VALUES(?, '10002', ?, ?, ?)",
+        db.executemany("INSERT INTO conversations(id, phone_number_id, user, last_inbound_us, jobs) VALUES(?, '10002', ?, ?, ?)",
                        ((100 + c, f"49{c:09}", now, jobs // conversations) for c in range(conversations)))
         db.executemany("INSERT INTO jobs VALUES(?, ?, 0, 0, 0, ?, ?, 0, 0, ?, 'text', '', '', ?)",
                        ((1000 + j, 100 + j % conversations, now, now, f"wamid.{j}", body) for j in range(jobs)))

@@ -19,8 +19,8 @@ def rows(daemon, sql, *values):
 
 def texts(daemon):
     """What the spool still has of anybody's words."""
-    return "".join(row[0] for row in rows(daemon, "SELECT raw FROM jobs UNION ALL SELECT body FROM outgoing UNION ALL SELECT text FROM turns"
-                                                  " UNION ALL SELECT CAST(raw AS TEXT) FROM kept"))
+    return "".join(row[0] for row in rows(daemon, "SELECT raw FROM jobs UNION ALL SELECT body FROM outgoing"
+                                                  " UNION ALL SELECT coalesce(user_text, '') || coalesce(answer_text, '') FROM exchanges UNION ALL SELECT CAST(raw AS TEXT) FROM kept"))
 
 
 def ask(daemon, number, text):

@@ -136,13 +136,19 @@ static inline void world_on_claimed(void *ctx, enum err result, struct spool_job
 }
 
 static inline struct spool_job *claim_at(struct world *w, int64_t conversation, int64_t now_us) {
-  spool_claim(w->spool, conversation, 10, now_us, world_on_claimed, w);
+  spool_claim(w->spool, conversation, now_us, world_on_claimed, w);
   loop_run(w->loop);
   return w->job;
 }
 
 static inline struct spool_job *claim(struct world *w, int64_t conversation) {
   return claim_at(w, conversation, T0);
+}
+
+static inline void read_turns(struct world *w, struct spool_job *job) {
+  spool_turns(w->spool, job, 10, world_on_result, w);
+  loop_run(w->loop);
+  OK(w->result);
 }
 
 static inline void world_on_stored(void *ctx, enum err result, const int64_t *ids) {

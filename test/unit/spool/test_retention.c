@@ -73,11 +73,11 @@ static void the_content_goes_and_the_id_stays(void **state) {
   assert_true(in_file(w->path, SECRET) || in_file(wal, SECRET));
 
   assert_int_equal(expire_all(w, T0 + HOUR), 0); // not yet
-  assert_int_equal(number_of(w, "SELECT count(*) FROM turns"), 2);
+  assert_int_equal(number_of(w, "SELECT count(*) FROM exchanges"), 1);
   assert_int_equal(expire_all(w, T0 + HOUR + 1), 1);
   static const char *const gone[] = {"SELECT count(*) FROM jobs WHERE wamid = 'a'",
                                      "SELECT count(*) FROM outgoing",
-                                     "SELECT count(*) FROM turns",
+                                     "SELECT count(*) FROM exchanges",
                                      "SELECT count(*) FROM statuses",
                                      "SELECT count(*) FROM ended",
                                      "SELECT count(*) FROM conversations WHERE phone_number_id = '" OWN "'"};
@@ -119,6 +119,30 @@ static void what_waits_or_is_dead_stays(void **state) {
   assert_int_equal(expire_all(w, T0 + 2 * DAY_US), 1);
 }
 
+// The letter is the operator's, but not what was said in the conversation.
+static void turns_of_dead_and_dropped_ones_go(void **state) {
+  struct world *w = *state;
+  static const char *const bodies[] = {"{}"};
+  own(w, HOUR);
+  struct spool_item items[] = {message_to(OWN, "u1", "a"), message_to(OWN, "u2", "b"), message_to(OWN, "u3", "c")};
+  OK(ingest(w, items, 3));
+  for (size_t i = 0; i < COUNT_OF(items); i++)
+    OK(answer(w, items[i].job, bodies, 1));
+  end_at(w, items[0].job, SPOOL_END_DEAD, T0);
+  end_at(w, items[1].job, SPOOL_END_DEAD, T0);
+  struct spool_view *view = NULL;
+  uint64_t changed = 0;
+  OK(spool_view_open(w->path, &view, NULL));
+  OK(spool_view_drop(view, items[1].job, &changed, NULL));
+  OK(spool_view_drop(view, items[2].job, &changed, NULL));
+  spool_view_close(view);
+  assert_int_equal(number_of(w, "SELECT count(*) FROM exchanges"), 3);
+  assert_int_equal(expire_all(w, T0 + DAY_US), 0); // messages
+  assert_int_equal(number_of(w, "SELECT count(*) FROM exchanges"), 0);
+  assert_int_equal(number_of(w, "SELECT count(*) FROM ended"), 0);
+  assert_int_equal(number_of(w, "SELECT dead FROM spool"), 1);
+}
+
 static void kept_events_go_too(void **state) {
   struct world *w = *state;
   struct spool_item items[] = {message_to(OWN, "u1", "a"), message_to(PHONE, "u1", "b"), message_to("", "", "")};
@@ -145,14 +169,14 @@ static void a_longer_time(void **state) {
     clean(w, T0 + 30 * DAY_US, 8);
   assert_int_equal(number_of(w, "SELECT count(*) FROM jobs"), 1);
   assert_int_equal(number_of(w, "SELECT count(*) FROM kept"), 1);
-  assert_int_equal(number_of(w, "SELECT count(*) FROM turns"), 2);
+  assert_int_equal(number_of(w, "SELECT count(*) FROM exchanges"), 1);
   assert_int_equal(number_of(w, "SELECT count(*) FROM conversations"), 1);
   world_restart(w); // it is known without being told again
   clean(w, T0 + 30 * DAY_US, 8);
   assert_int_equal(expire_all(w, T0 + 90 * DAY_US), 0);
   assert_int_equal(expire_all(w, T0 + 91 * DAY_US), 2);
   assert_int_equal(number_of(w, "SELECT count(*) FROM jobs"), 0);
-  assert_int_equal(number_of(w, "SELECT count(*) FROM turns"), 0);
+  assert_int_equal(number_of(w, "SELECT count(*) FROM exchanges"), 0);
 }
 
 // A change holds for what is there already, also the first one, and the last.
@@ -202,7 +226,7 @@ static void put_jobs(struct world *w, int64_t numbers, int64_t jobs) {
   snprintf(sql, sizeof sql,
            "PRAGMA synchronous = OFF; BEGIN;"
            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %lld)"
-           " INSERT INTO conversations SELECT i, 'n' || i, 'u', 0, %lld FROM n;"
+           " INSERT INTO conversations(id, phone_number_id, user, last_inbound_us, jobs) SELECT i, 'n' || i, 'u', 0, %lld FROM n;"
            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %lld)"
            " INSERT INTO jobs SELECT i, 1 + i %% %lld, 1, 0, 0, %lld, 1, 0, %lld, 'w' || i, 'text', '', '', '{}' FROM n;"
            "UPDATE spool SET done = %lld, next_job = %lld + 1, next_conversation = %lld + 1; COMMIT",
@@ -272,6 +296,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(the_content_goes_and_the_id_stays, world_setup, world_teardown),
       cmocka_unit_test_setup_teardown(what_waits_or_is_dead_stays, world_setup, world_teardown),
+      cmocka_unit_test_setup_teardown(turns_of_dead_and_dropped_ones_go, world_setup, world_teardown),
       cmocka_unit_test_setup_teardown(kept_events_go_too, world_setup, world_teardown),
       cmocka_unit_test_setup_teardown(a_longer_time, world_setup, world_teardown),
       cmocka_unit_test_setup_teardown(the_time_is_changed, world_setup, world_teardown),

@@ -72,6 +72,7 @@ static void an_older_file_is_brought_up_to_date(void **state) {
   world_stop(w);
   exec(w->path, "ALTER TABLE spool DROP COLUMN boot_id; ALTER TABLE spool DROP COLUMN boot_us; ALTER TABLE spool DROP COLUMN wall_us;"
                 "ALTER TABLE spool DROP COLUMN steady_us; DROP TABLE retentions; DROP TABLE ended; DROP INDEX kept_number;"
+                "DROP TABLE seen_recent; DROP TABLE exchanges; ALTER TABLE conversations DROP COLUMN last_turn;"
                 "PRAGMA user_version = 1");
   world_start(w);
   assert_int_equal(waiting(w), 1);
@@ -79,6 +80,64 @@ static void an_older_file_is_brought_up_to_date(void **state) {
   struct spool_job *job = claim(w, item.conversation);
   assert_non_null(job);
   spool_job_free(job);
+}
+
+// Version 3 wrote each id into its place and each turn into a row of its own.
+static void ids_and_turns_of_version_3_are_known(void **state) {
+  struct world *w = *state;
+  struct spool_item items[] = {message("u", "a"), message("u", "b")};
+  OK(ingest(w, items, 2));
+  OK(finish_as(w, items[0].job, SPOOL_END_DONE));
+  world_stop(w);
+  exec(w->path, "INSERT INTO seen SELECT bucket, id FROM seen_recent;"
+                "INSERT INTO turns SELECT conversation, id * 2, received_us, 'hi' FROM jobs WHERE wamid = 'a';"
+                "INSERT INTO turns SELECT conversation, id * 2 + 1, received_us, 'hello' FROM jobs WHERE wamid = 'a';"
+                "DROP TABLE seen_recent; DROP TABLE exchanges; ALTER TABLE conversations DROP COLUMN last_turn; PRAGMA user_version = 3");
+  world_start(w);
+  struct spool_item again = message("u", "a"), next = message("u", "c");
+  OK(ingest(w, &again, 1));
+  assert_int_equal(again.fate, SPOOL_FATE_DUPLICATE);
+  const char *bodies[] = {"{}"};
+  OK(answer(w, items[1].job, bodies, 1));
+  OK(finish_as(w, items[1].job, SPOOL_END_DONE));
+  OK(ingest(w, &next, 1));
+  struct spool_job *job = claim(w, next.conversation);
+  read_turns(w, job);
+  assert_int_equal(job->turn_count, 4);
+  for (size_t i = 0; i < job->turn_count; i++) {
+    assert_int_equal(job->turns[i].from_user, i % 2 == 0);
+    assert_string_equal(job->turns[i].text, i % 2 ? "hello" : "hi");
+  }
+  spool_job_free(job);
+  OK(finish_as(w, next.job, SPOOL_END_DONE));
+  for (int i = 0; i < 3; i++)
+    clean(w, T0 + 4 * DAY_US, 2);
+  sqlite3 *db = NULL;
+  int64_t left = -1;
+  assert_int_equal(sqlite3_open(w->path, &db), SQLITE_OK);
+  OK(sql__number(db, "SELECT (SELECT count(*) FROM turns) + (SELECT count(*) FROM exchanges) + (SELECT count(*) FROM conversations)",
+                 &left));
+  sqlite3_close(db);
+  assert_int_equal(left, 0);
+}
+
+// SQLite drops pages from its cache when a file becomes smaller.
+static void a_file_that_shrinks_is_read_right(void **state) {
+  struct world *w = *state;
+  world_stop(w);
+  sqlite3 *db = NULL;
+  OK(store__connect(w->path, false, &db, NULL));
+  OK(sql__exec(db, "CREATE TABLE t(a INTEGER PRIMARY KEY, b BLOB, c UNIQUE);"
+                   "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)"
+                   " INSERT INTO t SELECT i, zeroblob(900), i * 7919 % 5003 FROM n; DELETE FROM t WHERE a % 5 <> 0; VACUUM;"
+                   "INSERT INTO t SELECT a + 10000, x'aa', c + 10000 FROM t"));
+  int64_t sum = 0, sound = 0;
+  OK(sql__number(db, "SELECT count(*) + sum(length(b)) FROM t", &sum));
+  assert_int_equal(sum, 1000 * 902 + 1000);
+  OK(sql__number(db, "SELECT count(*) FROM pragma_integrity_check WHERE integrity_check = 'ok'", &sound));
+  assert_int_equal(sound, 1);
+  OK(sql__exec(db, "DROP TABLE t"));
+  assert_int_equal(sqlite3_close(db), SQLITE_OK);
 }
 
 static void makes_a_private_file_that_keeps_its_name(void **state) {
@@ -190,7 +249,7 @@ static void every_verb_of_a_failed_transaction_gets_the_error(void **state) {
   struct full f = {.w = w, .left = 3};
   struct spool_finish end = {.job = first.job, .end = SPOOL_END_DONE, .now_us = T0};
   spool_finish(w->spool, &end, on_finished, &f);
-  spool_claim(w->spool, first.conversation, 0, T0, on_claimed, &f);
+  spool_claim(w->spool, first.conversation, T0, on_claimed, &f);
   spool_ingest(w->spool, items, 2, NULL, T0, on_ingested, &f);
   loop_run(w->loop);
   assert_int_not_equal(f.ingested, ERR_OK);
@@ -212,14 +271,15 @@ static void every_verb_of_a_failed_transaction_gets_the_error(void **state) {
 
 static void fill(struct world *w, int64_t conversations, int64_t jobs) {
   char sql[1024];
-  snprintf(sql, sizeof sql,
-           "PRAGMA synchronous = OFF; BEGIN;"
-           "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %lld)"
-           " INSERT INTO conversations SELECT i, 'p' || (i %% 100), 'u' || i, 0, 0 FROM n;"
-           "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %lld)"
-           " INSERT INTO jobs SELECT i, 1 + i %% %lld, 0, 0, 0, 1, 1, 0, 0, 'w' || i, 'text', '', '', '{}' FROM n;"
-           "UPDATE spool SET waiting = %lld, next_job = %lld + 1, next_conversation = %lld + 1; COMMIT",
-           (long long)conversations, (long long)jobs, (long long)conversations, (long long)jobs, (long long)jobs, (long long)conversations);
+  snprintf(
+      sql, sizeof sql,
+      "PRAGMA synchronous = OFF; BEGIN;"
+      "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %lld)"
+      " INSERT INTO conversations(id, phone_number_id, user, last_inbound_us, jobs) SELECT i, 'p' || (i %% 100), 'u' || i, 0, 0 FROM n;"
+      "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %lld)"
+      " INSERT INTO jobs SELECT i, 1 + i %% %lld, 0, 0, 0, 1, 1, 0, 0, 'w' || i, 'text', '', '', '{}' FROM n;"
+      "UPDATE spool SET waiting = %lld, next_job = %lld + 1, next_conversation = %lld + 1; COMMIT",
+      (long long)conversations, (long long)jobs, (long long)conversations, (long long)jobs, (long long)jobs, (long long)conversations);
   exec(w->path, sql);
 }
 
@@ -256,6 +316,8 @@ int main(void) {
       cmocka_unit_test_setup_teardown(refuses_foreign_and_newer_databases, world_setup, world_teardown),
       cmocka_unit_test_setup_teardown(the_steady_clock_is_kept, world_setup, world_teardown),
       cmocka_unit_test_setup_teardown(an_older_file_is_brought_up_to_date, world_setup, world_teardown),
+      cmocka_unit_test_setup_teardown(ids_and_turns_of_version_3_are_known, world_setup, world_teardown),
+      cmocka_unit_test_setup_teardown(a_file_that_shrinks_is_read_right, world_setup, world_teardown),
       cmocka_unit_test_setup_teardown(makes_a_private_file_that_keeps_its_name, world_setup, world_teardown),
       cmocka_unit_test_setup_teardown(every_commit_is_synced, world_setup, world_teardown),
       cmocka_unit_test_setup_teardown(a_failed_transaction_takes_all_back, world_setup, world_teardown),

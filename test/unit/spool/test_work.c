@@ -25,6 +25,7 @@ static void sends_the_answer_message_by_message(void **state) {
   assert_int_equal(job->outgoing[1].index, 1);
   assert_string_equal(job->outgoing[1].body, "{\"n\":1}");
   assert_int_equal(job->outgoing[2].state, SPOOL_OUT_WAITING);
+  read_turns(w, job);
   assert_int_equal(job->turn_count, 2);
   assert_true(job->turns[0].from_user);
   assert_string_equal(job->turns[0].text, "hi");
@@ -138,11 +139,34 @@ static void turns_are_the_last_ones(void **state) {
     OK(finish_as(w, item.job, SPOOL_END_DONE));
   }
   struct spool_job *job = claim(w, conversation);
+  read_turns(w, job);
   assert_int_equal(job->turn_count, 10);
   assert_string_equal(job->turns[9].text, "say 6");
   assert_string_equal(job->turns[8].text, "ok");
   assert_string_equal(job->turns[7].text, "say 5");
   assert_false(job->turns[0].from_user);
+  spool_job_free(job);
+}
+
+// A dead letter that is put back is answered after later messages, but has its place.
+static void a_turn_has_its_message_s_place(void **state) {
+  struct world *w = *state;
+  struct spool_item items[] = {message("u", "a"), message("u", "b"), message("u", "c")};
+  OK(ingest(w, items, 3));
+  static const size_t order[] = {0, 2, 1};
+  for (size_t i = 0; i < COUNT_OF(order); i++) {
+    char text[] = "say 0";
+    text[4] = (char)('0' + order[i]);
+    spool_store_answer(w->spool, items[order[i]].job, NULL, 0, span_of(text), (struct span){NULL, 0}, T0, world_on_stored, w);
+    loop_run(w->loop);
+    OK(w->result);
+  }
+  struct spool_job *job = claim(w, items[0].conversation);
+  read_turns(w, job);
+  assert_int_equal(job->turn_count, 3);
+  assert_string_equal(job->turns[0].text, "say 0");
+  assert_string_equal(job->turns[1].text, "say 1");
+  assert_string_equal(job->turns[2].text, "say 2");
   spool_job_free(job);
 }
 
@@ -271,6 +295,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(a_crash_in_flight_leaves_the_outcome_unknown, world_setup, world_teardown),
       cmocka_unit_test_setup_teardown(retry_hold_dead, world_setup, world_teardown),
       cmocka_unit_test_setup_teardown(turns_are_the_last_ones, world_setup, world_teardown),
+      cmocka_unit_test_setup_teardown(a_turn_has_its_message_s_place, world_setup, world_teardown),
       cmocka_unit_test_setup_teardown(statuses_never_go_backwards, world_setup, world_teardown),
       cmocka_unit_test_setup_teardown(a_status_tells_that_it_was_sent, world_setup, world_teardown),
       cmocka_unit_test_setup_teardown(a_late_status_counts_as_proof_too, world_setup, world_teardown),
