@@ -10,9 +10,8 @@
 struct outbound;
 struct outbound_options {
   struct loop *loop;
-  unsigned max_connections;  // 0: 200
-  unsigned idle_connections; // kept alive at most; 0: 100
-  int64_t connect_ms;        // 0: 5000
+  unsigned max_connections; // 0: 200
+  int64_t connect_ms;       // 0: 5000
 };
 struct outbound *outbound_new(const struct outbound_options *options);
 // Cancels what is under way (each callback gets ERR_CANCELED), then on_done.

@@ -13,7 +13,6 @@
 #define OUTBOUND_MAGIC      0x4f757462u // "Outb"
 #define WATCH_MAGIC         0x57617463u // "Watc"
 #define DEFAULT_CONNECTIONS 200u
-#define DEFAULT_IDLE        100u
 #define DEFAULT_CONNECT_MS  5000
 #define POOL_MAX            256u // transfers and socket watches kept for reuse
 #define DOUBT_US            60000000
@@ -228,7 +227,6 @@ struct outbound *outbound_new(const struct outbound_options *options) {
   o->multi = curl_multi_init();
   if (!o->multi) die("curl_multi_init failed");
   unsigned total = options->max_connections ? options->max_connections : DEFAULT_CONNECTIONS;
-  unsigned idle = options->idle_connections ? options->idle_connections : DEFAULT_IDLE;
   curl_multi_setopt(o->multi, CURLMOPT_SOCKETFUNCTION, on_curl_socket);
   curl_multi_setopt(o->multi, CURLMOPT_SOCKETDATA, o);
   curl_multi_setopt(o->multi, CURLMOPT_TIMERFUNCTION, on_curl_timer);
@@ -236,7 +234,8 @@ struct outbound *outbound_new(const struct outbound_options *options) {
   curl_multi_setopt(o->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long)total);
   // One slow host must not hold every connection: a quarter is left for the others.
   curl_multi_setopt(o->multi, CURLMOPT_MAX_HOST_CONNECTIONS, (long)(total - total / 4));
-  curl_multi_setopt(o->multi, CURLMOPT_MAXCONNECTS, (long)(idle < total ? idle : total));
+  // All of them are kept: what gathered in the spool is sent in bursts, and a new connection costs more than a request.
+  curl_multi_setopt(o->multi, CURLMOPT_MAXCONNECTS, (long)total);
   loop_timer_init(o->loop, &o->timer, on_time, o);
   loop_timer_init(o->loop, &o->soon, on_soon, o);
   o->open_handles = 2;

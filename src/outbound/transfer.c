@@ -11,6 +11,7 @@
 
 #define DEFAULT_TIMEOUT_MS   30000
 #define DEFAULT_RESPONSE     (1024u * 1024u)
+#define ONE_PIECE_BYTES      (32u * 1024u) // curl itself sends bodies up to 64 KiB with the head
 #define KEEP_BYTES           (64u * 1024u) // a pooled transfer's buffers beyond this are given back
 #define LONGEST_WAIT_SECONDS 86400
 
@@ -33,6 +34,7 @@ void transfer__recycle(struct transfer *t) {
   curl_easy_setopt(t->easy, CURLOPT_RESOLVE, NULL);
   curl_easy_setopt(t->easy, CURLOPT_URL, NULL);
   curl_easy_setopt(t->easy, CURLOPT_CUSTOMREQUEST, NULL);
+  curl_easy_setopt(t->easy, CURLOPT_POSTFIELDS, NULL);
   curl_easy_setopt(t->easy, CURLOPT_HTTPGET, 1L);
   wipe(&t->head);
   keep_small(&t->head);
@@ -43,6 +45,7 @@ void transfer__recycle(struct transfer *t) {
   t->on_done = NULL;
   t->ctx = NULL;
   t->body_taken = 0;
+  t->one_piece = false;
   t->foreign = t->refused_address = t->too_large = t->early = t->early_received = false;
   t->early_result = ERR_OK;
   t->curl_error[0] = t->text[0] = '\0';
@@ -104,11 +107,20 @@ static curl_socket_t on_open_socket(void *ctx, curlsocktype purpose, struct curl
   return outbound__open_socket(t->outbound, address);
 }
 
-// A kept-alive connection to an inside address, opened for a request of the operator's, must not serve a stranger's URL either.
+// Whether any of the request has left.
+static bool begun(const struct transfer *t) {
+  long bytes = 0;
+  curl_easy_getinfo(t->easy, CURLINFO_REQUEST_SIZE, &bytes);
+  return bytes > 0;
+}
+
+// A kept-alive connection to an inside address, opened for a request of the operator's, must not serve a stranger's URL either. And what
+// on_seek is for a body that is read is this for one that went out with its head: curl comes here again before it repeats the request.
 static int on_before_request(void *ctx, char *peer, char *local, int peer_port, int local_port) {
   struct transfer *t = ctx;
   ALWAYS(t->magic == TRANSFER_MAGIC);
   (void)local, (void)peer_port, (void)local_port;
+  if (t->one_piece && begun(t)) return CURL_PREREQFUNC_ABORT;
   if (!t->foreign) return CURL_PREREQFUNC_OK;
   struct sockaddr_in in = {.sin_family = AF_INET};
   struct sockaddr_in6 in6 = {.sin6_family = AF_INET6};
@@ -138,6 +150,10 @@ static void set_rules(struct transfer *t) {
   // Each transfer makes one of 64 KiB, which is what malloc takes apart and joins again each time.
   curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, 16384L);
   curl_easy_setopt(easy, CURLOPT_USERAGENT, "wahookd/" WAHOOK_VERSION);
+  curl_easy_setopt(easy, CURLOPT_READFUNCTION, on_read);
+  curl_easy_setopt(easy, CURLOPT_READDATA, t);
+  curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, on_seek);
+  curl_easy_setopt(easy, CURLOPT_SEEKDATA, t);
   curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_write);
   curl_easy_setopt(easy, CURLOPT_WRITEDATA, t);
   curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
@@ -218,12 +234,10 @@ static void set_method(struct transfer *t, const char *method) {
     curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
   } else if (has_body || strcmp(method, "POST") == 0) {
     curl_easy_setopt(easy, CURLOPT_POST, 1L);
-    // By callback and not by POSTFIELDS: only then is on_seek asked before a request is repeated.
     curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)t->body.len);
-    curl_easy_setopt(easy, CURLOPT_READFUNCTION, on_read);
-    curl_easy_setopt(easy, CURLOPT_READDATA, t);
-    curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, on_seek);
-    curl_easy_setopt(easy, CURLOPT_SEEKDATA, t);
+    // Given as a whole, it leaves with the head: a system call, a packet and a TLS record instead of two.
+    t->one_piece = t->body.len <= ONE_PIECE_BYTES;
+    if (t->one_piece) curl_easy_setopt(easy, CURLOPT_POSTFIELDS, t->body.len ? t->body.data : "");
     if (strcmp(method, "POST") != 0) curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
   } else {
     curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
@@ -276,9 +290,7 @@ enum err transfer__prepare(struct transfer *t, const struct outbound_request *re
 // ---------------------------------------------------------------- the answer
 
 bool transfer__maybe_received(const struct transfer *t) {
-  long head = 0;
-  curl_easy_getinfo(t->easy, CURLINFO_REQUEST_SIZE, &head);
-  return head > 0 && t->body_taken == t->body.len;
+  return begun(t) && (t->one_piece || t->body_taken == t->body.len);
 }
 
 static enum err result_of(const struct transfer *t, CURLcode code, bool maybe_received) {

@@ -27,7 +27,8 @@ struct transfer {
   struct curl_slist forget;
 
   struct buf body;
-  size_t body_taken; // by curl, to be sent
+  bool one_piece;    // head and body leave together
+  size_t body_taken; // by curl, to be sent, unless they do
   struct buf response;
   size_t max_response_bytes;
   bool foreign, refused_address, too_large;

@@ -11,7 +11,6 @@
 #define DISPATCHER_MAGIC   0x64697370u
 #define DISPATCHER_THREADS 4
 #define LOCK_RETRY_MS      100
-#define IDLE_CONNECTIONS   100u
 
 struct dispatcher {
   uint32_t magic;
@@ -101,9 +100,7 @@ static void start_work(struct dispatcher *dispatcher) {
   make_keys(dispatcher);
   make_spool(dispatcher); // before a directory that is SQLite, too: what the spool sets for all of SQLite counts only before its first use
   dispatcher->directory = process_directory(process);
-  struct outbound_options outbound = {.loop = process->loop,
-                                      .max_connections = (unsigned)config->graph_connections,
-                                      .idle_connections = IDLE_CONNECTIONS};
+  struct outbound_options outbound = {.loop = process->loop, .max_connections = (unsigned)config->graph_connections};
   dispatcher->outbound = outbound_new(&outbound);
   struct buf intake = {0};
   buf_printf(&intake, "%s/intake", config->server_state_dir);

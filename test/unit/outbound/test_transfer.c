@@ -185,6 +185,15 @@ static void test_a_lost_answer_is_not_sent_again(void **state) {
   assert_int_equal(r.result, ERR_IO);
   assert_true(r.maybe_received);
   assert_int_equal(server_requests(&server), before + 3);
+
+  // One that is too large to leave with its head.
+  char large[48 * 1024];
+  memset(large, 'x', sizeof large);
+  assert_int_equal(run("/second-drops", (struct outbound_request){.body = {large, sizeof large}}).status, 200);
+  r = run("/second-drops", (struct outbound_request){.body = {large, sizeof large}});
+  assert_int_equal(r.result, ERR_IO);
+  assert_true(r.maybe_received);
+  assert_int_equal(server_requests(&server), before + 5);
 }
 
 static void test_no_connection(void **state) {
