@@ -38,9 +38,11 @@ enum err verb__run_answer(struct store *store, struct verb *verb) {
     verb->result = ERR_EXISTS;
     return ERR_OK;
   }
-  stmt = store->stmts[STMT_JOB_ANSWERED];
-  sql__i64(stmt, 1, v->job);
-  if ((e = sql__run(stmt))) return e;
+  if (v->count == 0) {
+    stmt = store->stmts[STMT_JOB_ANSWERED];
+    sql__i64(stmt, 1, v->job);
+    if ((e = sql__run(stmt))) return e;
+  }
   stmt = store->stmts[STMT_OUT_ADD];
   for (size_t i = 0; i < v->count; i++) {
     v->ids[i] = STORE_OUT_FIRST(v->job) | (int64_t)i;

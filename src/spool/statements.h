@@ -1,9 +1,12 @@
 // Every statement of the spool's thread: prepared once, kept for the life of the connection. The INDEXED BYs are promises: without the
 // index such a statement fails when it is prepared instead of scanning a million jobs.
+// A job is answered when there is something to send; one whose answer is to send nothing has a mark instead. A mark for all would change
+// the job's page once more.
 #ifndef SPOOL_STATEMENTS_H
 #define SPOOL_STATEMENTS_H
 
 // clang-format off
+#define JOB_IS_ANSWERED "(j.answered OR EXISTS(SELECT 1 FROM outgoing o WHERE o.id >= j.id << 12 AND o.id < (j.id + 1) << 12))"
 #define STMT_LIST(X) \
   X(BEGIN_READ, "BEGIN") \
   X(BEGIN_WRITE, "BEGIN IMMEDIATE") \
@@ -45,11 +48,11 @@
   /* jobs */ \
   X(PAGE_NEXT, "SELECT j.conversation, j.next_us, c.phone_number_id FROM jobs j INDEXED BY jobs_waiting CROSS JOIN conversations c" \
     " ON c.id = j.conversation WHERE j.state = 0 AND j.conversation > ?1 ORDER BY j.conversation, j.id LIMIT 1") \
-  X(JOB_FIRST, "SELECT j.id, j.attempts, j.answered, j.received_us, j.sent_us, c.last_inbound_us, c.phone_number_id, c.user, j.wamid," \
+  X(JOB_FIRST, "SELECT j.id, j.attempts, " JOB_IS_ANSWERED ", j.received_us, j.sent_us, c.last_inbound_us, c.phone_number_id, c.user, j.wamid," \
     " j.type, j.profile_name, j.raw FROM jobs j INDEXED BY jobs_waiting CROSS JOIN conversations c ON c.id = j.conversation" \
     " WHERE j.state = 0 AND j.conversation = ?1 ORDER BY j.id LIMIT 1") \
   X(JOB_MORE, "SELECT 1 FROM jobs INDEXED BY jobs_waiting WHERE state = 0 AND conversation = ?1 LIMIT 1") \
-  X(JOB_CONVERSATION, "SELECT j.conversation, j.answered, c.last_turn FROM jobs j CROSS JOIN conversations c ON c.id = j.conversation" \
+  X(JOB_CONVERSATION, "SELECT j.conversation, " JOB_IS_ANSWERED ", c.last_turn FROM jobs j CROSS JOIN conversations c ON c.id = j.conversation" \
     " WHERE j.id = ?1 AND j.state = 0") \
   X(JOB_ANSWERED, "UPDATE jobs SET answered = 1 WHERE id = ?1") \
   X(JOB_END, "UPDATE jobs SET state = ?2, attempts = attempts + ?3, next_us = ?4, finished_us = ?5, reason = ?6" \

@@ -91,7 +91,7 @@ static void put_job(const struct spool_view *view, struct json_writer *w, sqlite
 enum err spool_view_show(struct spool_view *view, int64_t job, struct json_writer *w, struct why *why) {
   sqlite3_stmt *stmt = NULL;
   enum err e = view__prepare(view,
-                             "SELECT j.id, j.conversation, j.state, j.attempts, j.answered, j.received_us, j.sent_us, j.next_us,"
+                             "SELECT j.id, j.conversation, j.state, j.attempts, " JOB_IS_ANSWERED ", j.received_us, j.sent_us, j.next_us,"
                              " j.finished_us, c.last_inbound_us, c.phone_number_id, c.user, j.wamid, j.type, j.profile_name, j.reason,"
                              " j.raw FROM jobs j JOIN conversations c ON c.id = j.conversation WHERE j.id = ?1",
                              &stmt, why);
