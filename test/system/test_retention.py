@@ -20,7 +20,8 @@ def rows(daemon, sql, *values):
 def texts(daemon):
     """What the spool still has of anybody's words."""
     return "".join(row[0] for row in rows(daemon, "SELECT raw FROM jobs UNION ALL SELECT body FROM outgoing"
-                                                  " UNION ALL SELECT coalesce(user_text, '') || coalesce(answer_text, '') FROM exchanges UNION ALL SELECT CAST(raw AS TEXT) FROM kept"))
+                                                  " UNION ALL SELECT coalesce(user_text, '') || coalesce(answer_text, '') FROM exchanges"
+                                                  " UNION ALL SELECT text FROM turns UNION ALL SELECT CAST(raw AS TEXT) FROM kept"))
 
 
 def ask(daemon, number, text):
@@ -119,7 +120,10 @@ def test_a_spool_of_an_older_wahookd(world):
     finished(first, 1)
     assert first.stop() == 0
     with contextlib.closing(sqlite3.connect(first.state / "spool.db")) as db:
-        db.executescript("DROP TABLE retentions; DROP TABLE ended; DROP INDEX kept_number; PRAGMA user_version = 2;")
+        db.executescript("DROP TABLE retentions; DROP TABLE ended; DROP INDEX kept_number; INSERT INTO seen SELECT bucket, id FROM seen_recent;"
+                         "INSERT INTO turns SELECT conversation, job * 2, at_us, user_text FROM exchanges;"
+                         "INSERT INTO turns SELECT conversation, job * 2 + 1, at_us, answer_text FROM exchanges;"
+                         "DROP TABLE seen_recent; DROP TABLE exchanges; ALTER TABLE conversations DROP COLUMN last_turn; PRAGMA user_version = 2;")
     d = world.daemon(graph_port=box.port, port=world.port)
     time.sleep(1)
     assert "long-ago" in texts(d)
