@@ -8,22 +8,21 @@
 
 void hex_encode(const void *in, size_t len, char *out) {
   static const char digits[] = "0123456789abcdef";
-  const unsigned char *bytes = in;
-  size_t i = 0;
+  const unsigned char *at = in, *end = at + len;
 #ifdef __SSE2__
-  for (; i + 8 <= len; i += 8) { // a webhook has a digest and an id
-    __m128i eight = _mm_loadl_epi64((const __m128i *)(const void *)(bytes + i)), low_half = _mm_set1_epi8(0x0f);
+  for (; end - at >= 8; at += 8, out += 16) { // a webhook has a digest and an id
+    __m128i eight = _mm_loadl_epi64((const __m128i *)(const void *)at), low_half = _mm_set1_epi8(0x0f);
     __m128i high = _mm_and_si128(_mm_srli_epi16(eight, 4), low_half), low = _mm_and_si128(eight, low_half);
     __m128i nibbles = _mm_unpacklo_epi8(high, low), letters = _mm_cmpgt_epi8(nibbles, _mm_set1_epi8(9));
     __m128i digit = _mm_add_epi8(nibbles, _mm_set1_epi8('0')), shift = _mm_and_si128(letters, _mm_set1_epi8('a' - '0' - 10));
-    _mm_storeu_si128((__m128i *)(void *)(out + 2 * i), _mm_add_epi8(digit, shift));
+    _mm_storeu_si128((__m128i *)(void *)out, _mm_add_epi8(digit, shift));
   }
 #endif
-  for (; i < len; i++) {
-    out[2 * i] = digits[bytes[i] >> 4];
-    out[2 * i + 1] = digits[bytes[i] & 15];
+  for (; at < end; at++) {
+    *out++ = digits[*at >> 4];
+    *out++ = digits[*at & 15];
   }
-  out[2 * len] = '\0';
+  *out = '\0';
 }
 
 static int hex_digit(char c) {
