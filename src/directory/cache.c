@@ -29,13 +29,12 @@ struct cache {
 };
 
 bool cache_key_make(struct cache_key *out, enum directory_key kind, struct span key) {
-  static const char *const prefixes[] = {"phone:", "subdomain:", "waba:"};
-  const char *prefix = prefixes[kind];
-  size_t head = strlen(prefix);
-  if (key.len == 0 || head + key.len > CACHE_KEY_MAX) return false;
-  memcpy(out->text, prefix, head);
-  memcpy(out->text + head, key.ptr, key.len);
-  out->len = (uint8_t)(head + key.len);
+  static const struct span prefixes[] = {{"phone:", 6}, {"subdomain:", 10}, {"waba:", 5}};
+  struct span prefix = prefixes[kind];
+  if (key.len == 0 || prefix.len + key.len > CACHE_KEY_MAX) return false;
+  memcpy(out->text, prefix.ptr, prefix.len);
+  memcpy(out->text + prefix.len, key.ptr, key.len);
+  out->len = (uint8_t)(prefix.len + key.len);
   return true;
 }
 

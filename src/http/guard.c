@@ -16,12 +16,8 @@ static int guard_method(struct http__message *m, struct span name) {
   if (name.len == 0) return 400;
   for (size_t i = 0; i < name.len; i++)
     if (!http__is(name.ptr[i], HTTP__TOKEN)) return 400;
-  for (enum http_method method = HTTP_M_GET; method < HTTP_M_COUNT; method++) {
-    if (span_eq(name, span_of(http_method_name(method)))) {
-      m->method = method;
-      return 0;
-    }
-  }
+  m->method = http_method_find(name);
+  if (m->method != HTTP_M_NONE) return 0;
   return 501; // CONNECT, TRACE and PRI too: methods of no use here (RFC 9110 section 9.1)
 }
 

@@ -1,9 +1,9 @@
 // The words of HTTP: methods, reason phrases (RFC 9110 section 15), default limits. Runs in workers and tools.
 #include "wahook/http.h"
 
-static const char *const methods[HTTP_M_COUNT] = {
-    [HTTP_M_NONE] = "",   [HTTP_M_GET] = "GET",       [HTTP_M_HEAD] = "HEAD",       [HTTP_M_POST] = "POST",
-    [HTTP_M_PUT] = "PUT", [HTTP_M_DELETE] = "DELETE", [HTTP_M_OPTIONS] = "OPTIONS", [HTTP_M_PATCH] = "PATCH",
+static const struct span methods[HTTP_M_COUNT] = {
+    [HTTP_M_NONE] = {"", 0},   [HTTP_M_GET] = {"GET", 3},       [HTTP_M_HEAD] = {"HEAD", 4},       [HTTP_M_POST] = {"POST", 4},
+    [HTTP_M_PUT] = {"PUT", 3}, [HTTP_M_DELETE] = {"DELETE", 6}, [HTTP_M_OPTIONS] = {"OPTIONS", 7}, [HTTP_M_PATCH] = {"PATCH", 5},
 };
 
 static const struct {
@@ -41,7 +41,13 @@ static const struct {
 };
 
 const char *http_method_name(enum http_method method) {
-  return (unsigned)method < HTTP_M_COUNT ? methods[method] : "";
+  return (unsigned)method < HTTP_M_COUNT ? methods[method].ptr : "";
+}
+
+enum http_method http_method_find(struct span name) {
+  enum http_method method = HTTP_M_COUNT;
+  while (--method > HTTP_M_NONE && !span_eq(methods[method], name)) {}
+  return method;
 }
 
 const char *http_status_text(int status) {

@@ -35,7 +35,7 @@ static bool is_array(const struct json *j) {
   return j && j->type == JSON_ARRAY;
 }
 
-static struct span first_text(const struct json *object, const char *a, const char *b) {
+static inline struct span first_text(const struct json *object, const char *a, const char *b) {
   struct span text = json_get_text(object, a);
   return text.len ? text : json_get_text(object, b);
 }
@@ -101,9 +101,9 @@ static void on_echo(struct walk *walk, const struct json *m) {
 
 // The lists of a change's value and what each element becomes.
 static const struct {
-  const char *name;
+  struct span name;
   void (*on_element)(struct walk *walk, const struct json *element);
-} lists[] = {{"messages", on_message}, {"statuses", on_status}, {"errors", on_error}, {"message_echoes", on_echo}};
+} lists[] = {{{"messages", 8}, on_message}, {{"statuses", 8}, on_status}, {{"errors", 6}, on_error}, {{"message_echoes", 14}, on_echo}};
 
 // ---------------------------------------------------------------- changes, entries
 
@@ -111,7 +111,7 @@ static const struct {
 static unsigned on_lists(struct walk *walk, const struct json *value) {
   unsigned given = 0;
   for (size_t i = 0; i < COUNT_OF(lists); i++) {
-    const struct json *list = json_get(value, lists[i].name);
+    const struct json *list = json_get_span(value, lists[i].name);
     if (!list || list->type == JSON_NULL) continue;
     given++;
     if (!is_array(list)) {
