@@ -19,7 +19,7 @@ enum http_method {
 #define HTTP_ALLOW(method) (1u << (method))
 const char *http_method_name(enum http_method method);
 enum http_method http_method_find(struct span name); // HTTP_M_NONE when it is none of them
-const char *http_status_text(int status); // RFC 9110 section 15 reason phrase, "Unknown" otherwise
+const char *http_status_text(int status);            // RFC 9110 section 15 reason phrase, "Unknown" otherwise
 
 struct http_server;
 struct http_request;
