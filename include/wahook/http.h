@@ -94,8 +94,13 @@ static inline struct span http_request_header(const struct http_request *request
   return http_request_field(request, span_of(lower_case_name));
 }
 unsigned http_request_header_count(const struct http_request *request, const char *lower_case_name);
-struct span http_request_host(const struct http_request *request);   // without port, lower case
-struct span http_request_body(const struct http_request *request);   // in on_request
+struct span http_request_host(const struct http_request *request); // without port, lower case
+struct span http_request_body(const struct http_request *request); // in on_request
+uint64_t http_request_body_bytes(const struct http_request *request);
+// The handler has read the body: its memory serves the next request, though the answer is still to come.
+void http_request_drop_body(struct http_request *request);
+// The request that a ticket is of will be answered soon: has it fetched from memory meanwhile.
+void http_request_prefetch(const struct http_server *server, struct http_ticket ticket);
 const char *http_request_id(const struct http_request *request);     // our id of this request, X-Request-Id of a trusted peer
 int64_t http_request_started_us(const struct http_request *request); // monotonic, first byte
 int http_request_listener(const struct http_request *request);       // the tag of its listener

@@ -105,7 +105,10 @@ static inline void shm_gauge(struct shm_slot *slot, unsigned counter, uint64_t v
 }
 // The last thing the process was at; `stage` must be a string literal of at most 31 bytes.
 void shm_stage(struct shm_slot *slot, const char *stage, const char *request);
-void shm_next_stage(struct shm_slot *slot, const char *stage); // of the same request
+// Of the same request. Inline, since a worker's steps tell: a literal's length is known.
+static inline void shm_next_stage(struct shm_slot *slot, const char *stage) {
+  memcpy(slot->stage, stage, strlen(stage) + 1);
+}
 // What a process tells that is no number, such as a sentence: written as a whole by that process only, read by any.
 void shm_note(struct shm_slot *slot, unsigned note, const void *data, size_t size);
 // False: none was written, or its writer died in the middle of it.

@@ -151,6 +151,21 @@ struct span http_request_body(const struct http_request *request) {
   return body->len ? (struct span){body->data, body->len} : SPAN("");
 }
 
+uint64_t http_request_body_bytes(const struct http_request *request) {
+  return request->message.body_bytes;
+}
+
+void http_request_drop_body(struct http_request *request) {
+  http__block_release(&request->server->pool, &request->message.body);
+}
+
+void http_request_prefetch(const struct http_server *server, struct http_ticket ticket) {
+  if (ticket.index >= server->request_count) return;
+  const char *request = (const char *)server->requests[ticket.index];
+  __builtin_prefetch(request);
+  __builtin_prefetch(request + offsetof(struct http_request, out));
+}
+
 const char *http_request_id(const struct http_request *request) {
   return request->id;
 }

@@ -24,10 +24,6 @@ void shm_stage(struct shm_slot *slot, const char *stage, const char *request) {
   put(slot->request, sizeof slot->request, request);
 }
 
-void shm_next_stage(struct shm_slot *slot, const char *stage) {
-  put(slot->stage, sizeof slot->stage, stage);
-}
-
 // ---------------------------------------------------------------- notes
 
 #define READ_TRIES 100 // a writer is done in less than a microsecond

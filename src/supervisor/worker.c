@@ -79,7 +79,7 @@ static void on_answered(struct http_request *request, int status, size_t respons
       .path = http_request_path(request),
       .user_agent = http_request_header(request, "user-agent"),
       .status = status,
-      .request_bytes = http_request_body(request).len,
+      .request_bytes = http_request_body_bytes(request),
       .response_bytes = response_bytes,
       .duration_us = clock_mono_us() - http_request_started_us(request), // the turn's own time stands still
   };

@@ -6,6 +6,8 @@
 // So many commits that fail with an I/O error, each after a recovery, within a minute end the process.
 #define IO_ERRORS_MAX       5
 #define IO_ERRORS_WITHIN_US 60000000
+// Answers that are still to be given when the memory of the next but so many is asked for: hundreds of requests are more than is near.
+#define AHEAD 2
 
 enum step_result { NEXT, DONE };
 
@@ -183,6 +185,7 @@ static enum step_result step_append(struct delivery *d) {
     metrics_add(w->slot, kind_metrics[w->events[i].kind], 1);
     journal_append(w->journal, &w->events[i]);
   }
+  http_request_drop_body(d->request);
   if (w->event_count)
     wait_for_commit(d);
   else
@@ -240,6 +243,8 @@ void pipeline__committed(struct webhook *webhook, uint64_t upto, enum err result
     struct waiting waiting = webhook->queue[webhook->queue_head];
     webhook->queue_head = (webhook->queue_head + 1) & (webhook->queue_capacity - 1);
     webhook->queue_len--;
+    if (webhook->queue_len > AHEAD)
+      http_request_prefetch(webhook->server, webhook->queue[(webhook->queue_head + AHEAD) & (webhook->queue_capacity - 1)].request);
     struct http_request *request = http_request_find(webhook->server, waiting.request);
     if (!request) continue; // the client is gone; the event is kept all the same
     if (result == ERR_OK) {
