@@ -247,7 +247,7 @@ release:
 	@$(RELEASE) OPT='-O2 -fprofile-generate -fprofile-update=atomic' all load
 	@WAHOOK_BUILD=$(abspath build-release) bench/train
 	@find build-release -name '*.[oa]' -delete
-	@$(RELEASE) OPT='-O2 -fno-plt -flto=auto -ffat-lto-objects -fprofile-use -fprofile-partial-training -Wno-missing-profile' all load
+	@$(RELEASE) OPT='-O2 -flto=auto -ffat-lto-objects -fprofile-use -fprofile-partial-training -Wno-missing-profile' all load
 
 # ---------------------------------------------------------------- house rules
 
