@@ -121,6 +121,10 @@ bool span_utf8(struct span s); // valid UTF-8 (RFC 3629)
 bool span_glob(struct span s, struct span pattern);
 // Hex: lower-case out (2*len+1 bytes with NUL); decode accepts both cases, ERR_FORMAT unless exactly 2*out_len digits.
 void hex_encode(const void *in, size_t len, char *out);
+extern const signed char hex_values[256];
+static inline int hex_value(char c) { // of one digit; -1 when it is none
+  return hex_values[(unsigned char)c];
+}
 enum err hex_decode(struct span in, void *out, size_t out_len) MUST_CHECK;
 // Percent-decodes (RFC 3986 section 2.1) into out; '+' becomes a space when `plus`. ERR_FORMAT on a bad escape or NUL, ERR_TOO_LARGE.
 enum err percent_decode(struct span in, bool plus, char *out, size_t out_size, size_t *out_len) MUST_CHECK;

@@ -25,21 +25,23 @@ void hex_encode(const void *in, size_t len, char *out) {
   *out = '\0';
 }
 
-static int hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
+// clang-format off
+const signed char hex_values[256] = {
+    [0 ... '0' - 1] = -1, ['0'] = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9,
+    ['9' + 1 ... 'A' - 1] = -1, ['A'] = 10, 11, 12, 13, 14, 15,
+    ['F' + 1 ... 'a' - 1] = -1, ['a'] = 10, 11, 12, 13, 14, 15,
+    ['f' + 1 ... 255] = -1,
+};
+// clang-format on
 
 enum err hex_decode(struct span in, void *out, size_t out_len) {
   if (in.len != 2 * out_len) return ERR_FORMAT;
   // Two passes, because outputs stay untouched on failure.
   for (size_t i = 0; i < in.len; i++)
-    if (hex_digit(in.ptr[i]) < 0) return ERR_FORMAT;
+    if (hex_value(in.ptr[i]) < 0) return ERR_FORMAT;
   unsigned char *bytes = out;
   for (size_t i = 0; i < out_len; i++)
-    bytes[i] = (unsigned char)(hex_digit(in.ptr[2 * i]) << 4 | hex_digit(in.ptr[2 * i + 1]));
+    bytes[i] = (unsigned char)(hex_value(in.ptr[2 * i]) << 4 | hex_value(in.ptr[2 * i + 1]));
   return ERR_OK;
 }
 
@@ -49,7 +51,7 @@ static int percent_next(struct span in, bool plus, size_t *at) {
   if (c == '+' && plus) return ' ';
   if (c != '%') return c ? (unsigned char)c : -1;
   if (in.len - *at < 2) return -1;
-  int high = hex_digit(in.ptr[*at]), low = hex_digit(in.ptr[*at + 1]);
+  int high = hex_value(in.ptr[*at]), low = hex_value(in.ptr[*at + 1]);
   if (high < 0 || low < 0) return -1;
   *at += 2;
   int value = high << 4 | low;

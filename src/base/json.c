@@ -35,27 +35,17 @@ static const char *fail(struct reader *r, const char *at) {
 
 // ---------------------------------------------------------------- strings
 
-// What stands for a byte behind a backslash, but for 'u'; and hexadecimal digits, marked as such.
-#define HEX_DIGIT 0x10
+// What stands for a byte behind a backslash, but for 'u'.
 static const char escaped[256] = {
     ['"'] = '"', ['\\'] = '\\', ['/'] = '/', ['b'] = '\b', ['f'] = '\f', ['n'] = '\n', ['r'] = '\r', ['t'] = '\t',
 };
-static const unsigned char hex_digits[256] = {
-    ['0'] = 0x10, ['1'] = 0x11, ['2'] = 0x12, ['3'] = 0x13, ['4'] = 0x14, ['5'] = 0x15, ['6'] = 0x16, ['7'] = 0x17,
-    ['8'] = 0x18, ['9'] = 0x19, ['a'] = 0x1a, ['b'] = 0x1b, ['c'] = 0x1c, ['d'] = 0x1d, ['e'] = 0x1e, ['f'] = 0x1f,
-    ['A'] = 0x1a, ['B'] = 0x1b, ['C'] = 0x1c, ['D'] = 0x1d, ['E'] = 0x1e, ['F'] = 0x1f,
-};
-
-static inline unsigned hex_digit(char c) {
-  return hex_digits[(unsigned char)c];
-}
 
 static inline bool is_hex4(const char *p) {
-  return hex_digit(p[0]) & hex_digit(p[1]) & hex_digit(p[2]) & hex_digit(p[3]) & HEX_DIGIT;
+  return (hex_value(p[0]) | hex_value(p[1]) | hex_value(p[2]) | hex_value(p[3])) >= 0;
 }
 
 static inline unsigned hex4(const char *p) {
-  return (hex_digit(p[0]) & 15) << 12 | (hex_digit(p[1]) & 15) << 8 | (hex_digit(p[2]) & 15) << 4 | (hex_digit(p[3]) & 15);
+  return (unsigned)(hex_value(p[0]) << 12 | hex_value(p[1]) << 8 | hex_value(p[2]) << 4 | hex_value(p[3]));
 }
 
 static char *put_utf8(char *out, unsigned c) {

@@ -21,9 +21,4 @@ static inline bool http__is(char c, unsigned classes) {
   return http__chars[(unsigned char)c] & classes;
 }
 
-// -1 when it is none
-static inline int http__hex_value(char c) {
-  return !http__is(c, HTTP__HEX) ? -1 : http__is(c, HTTP__DIGIT) ? c - '0' : (c | 0x20) - 'a' + 10;
-}
-
 #endif

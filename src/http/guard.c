@@ -40,7 +40,7 @@ static int guard_target(struct http__message *m, struct span target, const struc
     if (!http__is(target.ptr[i], HTTP__TARGET)) return 400;
     if (target.ptr[i] != '%') continue;
     if (target.len - i < 3) return 400;
-    int high = http__hex_value(target.ptr[i + 1]), low = http__hex_value(target.ptr[i + 2]);
+    int high = hex_value(target.ptr[i + 1]), low = hex_value(target.ptr[i + 2]);
     if (high < 0 || low < 0) return 400;
     int decoded = high << 4 | low;
     if (decoded == 0 || decoded == '\r' || decoded == '\n') return 400;
@@ -249,7 +249,7 @@ static int guard_path(struct http__message *m, struct span raw) {
   for (size_t i = 0; i < raw.len; i++) {
     char c = raw.ptr[i];
     if (c == '%') {
-      int decoded = http__hex_value(raw.ptr[i + 1]) << 4 | http__hex_value(raw.ptr[i + 2]);
+      int decoded = hex_value(raw.ptr[i + 1]) << 4 | hex_value(raw.ptr[i + 2]);
       if (decoded == '/' || decoded == '\\' || decoded < 0x20 || decoded == 0x7f) return 400;
       c = (char)decoded;
       i += 2;

@@ -156,7 +156,7 @@ void http__chunk_start(struct http__chunk_scan *scan, uint64_t max_bytes) {
 }
 
 static int scan_size(struct http__chunk_scan *scan, unsigned char c) {
-  int value = http__hex_value((char)c);
+  int value = hex_value((char)c);
   if (value >= 0) {
     if (++scan->digits > CHUNK_DIGITS_MAX) return 400;
     scan->left = scan->left << 4 | (unsigned)value;

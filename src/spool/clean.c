@@ -6,9 +6,8 @@
 
 #define CLEAN_SEEN          5000
 #define CLEAN_JOBS          1000
-#define CLEAN_TURNS         1000
 #define CLEAN_CONVERSATIONS 1000
-#define CLEAN_KEPT          1000
+#define CLEAN_ROWS          1000 // of the tables in the order of receipt
 #define CLEAN_MANY          1000 // so much has gone that there is probably more
 
 struct clean_verb {
@@ -92,27 +91,32 @@ struct conversation {
   int64_t id, cutoff_us;
 };
 
-// Most turns go with their jobs; these are of dead letters and of jobs that a tool has dropped. Like jobs, they are in the order of
-// receipt.
-static enum err clean_turns(struct store *store, struct clean_verb *v) {
-  struct store_state *s = &store->state;
-  sqlite3_stmt *stmt = store->stmts[STMT_CLEAN_TURNS_UPTO];
-  sql__i64(stmt, 1, s->clean_turn);
-  sql__i64(stmt, 2, CLEAN_TURNS);
+// A table whose rows are in the order of their receipt: `upto` finds the next piece of it, `gone` gets that to delete what is old in it.
+static enum err next_piece(struct store *store, struct clean_verb *v, enum stmt upto_id, enum stmt gone_id, int64_t *at) {
+  sqlite3_stmt *stmt = store->stmts[upto_id];
+  sql__i64(stmt, 1, *at);
+  sql__i64(stmt, 2, CLEAN_ROWS);
   bool row = false;
   enum err e = sql__row(stmt, &row);
   if (e) return e;
   int64_t upto = sqlite3_column_int64(stmt, 0);
-  bool end = sqlite3_column_int64(stmt, 1) >= v->cutoff_us || sqlite3_column_int64(stmt, 2) < CLEAN_TURNS;
+  bool end = sqlite3_column_int64(stmt, 1) >= v->cutoff_us || sqlite3_column_int64(stmt, 2) < CLEAN_ROWS;
   sqlite3_reset(stmt);
-  stmt = store->stmts[STMT_CLEAN_TURNS];
-  sql__i64(stmt, 1, s->clean_turn);
+  stmt = store->stmts[gone_id];
+  sql__i64(stmt, 1, *at);
   sql__i64(stmt, 2, upto);
   sql__i64(stmt, 3, v->cutoff_us);
-  s->clean_turn = end ? 0 : upto;
+  *at = end ? 0 : upto;
   v->more |= !end;
+  return ERR_OK;
+}
+
+// Most turns go with their jobs; these are of dead letters and of jobs that a tool has dropped.
+static enum err clean_turns(struct store *store, struct clean_verb *v) {
+  enum err e = next_piece(store, v, STMT_CLEAN_TURNS_UPTO, STMT_CLEAN_TURNS, &store->state.clean_turn);
+  if (e) return e;
   size_t gone = 0;
-  e = sql__change(stmt, &gone);
+  e = sql__change(store->stmts[STMT_CLEAN_TURNS], &gone);
   v->rows += gone;
   return e;
 }
@@ -158,31 +162,16 @@ enum err clean__kept(struct store *store, sqlite3_stmt *stmt, size_t *rows) {
   }
 }
 
-// Like jobs, they are in the order of their receipt, and some are kept longer.
+// Some are kept longer.
 static enum err clean_kept(struct store *store, struct clean_verb *v) {
-  struct store_state *s = &store->state;
-  sqlite3_stmt *stmt = store->stmts[STMT_CLEAN_KEPT_UPTO];
-  sql__i64(stmt, 1, s->clean_kept);
-  sql__i64(stmt, 2, CLEAN_KEPT);
-  bool row = false;
-  enum err e = sql__row(stmt, &row);
-  if (e) return e;
-  int64_t upto = sqlite3_column_int64(stmt, 0);
-  bool end = sqlite3_column_int64(stmt, 1) >= v->cutoff_us || sqlite3_column_int64(stmt, 2) < CLEAN_KEPT;
-  sqlite3_reset(stmt);
-  stmt = store->stmts[STMT_CLEAN_KEPT];
-  sql__i64(stmt, 1, s->clean_kept);
-  sql__i64(stmt, 2, upto);
-  sql__i64(stmt, 3, v->cutoff_us);
-  s->clean_kept = end ? 0 : upto;
-  v->more |= !end;
-  return clean__kept(store, stmt, &v->rows);
+  enum err e = next_piece(store, v, STMT_CLEAN_KEPT_UPTO, STMT_CLEAN_KEPT, &store->state.clean_kept);
+  return e ? e : clean__kept(store, store->stmts[STMT_CLEAN_KEPT], &v->rows);
 }
 
 static enum err clean_statuses(struct store *store, struct clean_verb *v) {
   sqlite3_stmt *stmt = store->stmts[STMT_CLEAN_STATUSES];
   sql__i64(stmt, 1, v->cutoff_us);
-  sql__i64(stmt, 2, CLEAN_KEPT);
+  sql__i64(stmt, 2, CLEAN_ROWS);
   size_t gone = 0;
   enum err e = sql__change(stmt, &gone);
   v->rows += gone;
